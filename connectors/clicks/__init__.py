@@ -1,0 +1,1 @@
+"""Where tracked clicks, conversions and members come from."""

@@ -1,0 +1,1 @@
+"""Payout rails: file formats written and read by our own small code."""

@@ -1,0 +1,1 @@
+"""Nouns: what every stage stands on."""

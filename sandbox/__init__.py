@@ -1,0 +1,1 @@
+"""A whole cashback world on one machine, seeded, with a truth table."""
