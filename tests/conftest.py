@@ -1,0 +1,87 @@
+"""A real PostgreSQL for the tests: one server a session for all workers, and a database of its own for each test."""
+
+import fcntl
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etl.core.embedded import EmbeddedPostgres
+
+FOLDER = pytest.StashKey[Path]()
+# What a test writes need not survive a power cut.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name one folder for the whole session; workers are told it by the controller."""
+    told = getattr(config, "workerinput", {}).get("postgres_folder")
+    if told is not None:
+        config.stash[FOLDER] = Path(told)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="tallyback-tests-"))
+    folder.chmod(0o711)  # Root's server account must be able to enter.
+    config.stash[FOLDER] = folder / "postgres"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tell a worker the folder (a hook of pytest-xdist)."""
+    node.workerinput["postgres_folder"] = str(node.config.stash[FOLDER])  # type: ignore[attr-defined]  # xdist's node is untyped
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the server and delete its folder, once, when all workers are done."""
+    if not hasattr(config, "workerinput"):
+        folder = config.stash[FOLDER]
+        EmbeddedPostgres(folder).remove()
+        for left in folder.parent.glob("*"):
+            left.unlink()
+        folder.parent.rmdir()
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> EmbeddedPostgres:
+    """The session's server, running."""
+    server = EmbeddedPostgres(request.config.stash[FOLDER], settings=FAST)
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: EmbeddedPostgres) -> str:
+    """The URL of a database all tests share. Most tests want `database_url` or `warehouse_url` instead."""
+    return postgres.url()
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of an empty database of this test's own."""
+    name = f"test_{secrets.token_hex(8)}"
+    yield postgres.create_database(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: EmbeddedPostgres) -> str:
+    """The name of a database that is migrated and that nobody uses, made once a session."""
+    from etl.core.warehouse import migrate
+
+    done = postgres.data_dir.parent / "migrated"
+    with (postgres.data_dir.parent / "migrated.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            postgres.drop_database("migrated")
+            migrate(postgres.create_database("migrated"))
+            done.touch()
+    return "migrated"
+
+
+@pytest.fixture
+def warehouse_url(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    """The URL of a migrated and otherwise empty warehouse of this test's own."""
+    name = f"test_{secrets.token_hex(8)}"
+    yield postgres.create_database(name, template=migrated_template)
+    postgres.drop_database(name)
