@@ -2,8 +2,10 @@
 
 import copy
 import pickle
+from importlib.resources import files
 
 import pytest
+import stdnum.iban
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -93,6 +95,34 @@ def test_one_mistyped_digit_is_always_found(account: str, place: int, digit: str
     if place >= 2 and iban[place] != digit:
         with pytest.raises(InvalidIban):
             checked_iban(iban[:place] + digit + iban[place + 1 :])
+
+
+COUNTRIES = [
+    line.split()[0] for line in files("stdnum").joinpath("iban.dat").read_text().splitlines() if line[:1].isalpha()
+]
+bodies = st.one_of(st.text("0123456789", min_size=11, max_size=30), st.text("0123456789ABYZ", min_size=11, max_size=30))
+
+
+@given(st.sampled_from([*COUNTRIES, "XX", "AA"]), bodies, st.sampled_from(["right", "wrong"]))
+@example("DE", "370400440532013000", "right")
+@example("MT", "MALT011000012345MTLCAST001S", "right")
+def test_the_verdict_is_the_one_of_python_stdnum(country: str, body: str, digits: str) -> None:
+    iban = with_right_check_digits(country, body)
+    if digits == "wrong":
+        iban = f"{country}{(int(iban[2:4]) + 1) % 97:02d}{body}"
+    try:
+        ours = checked_iban(iban).reveal() == iban
+    except InvalidIban as refused:
+        ours = refused.fault is IbanFault.NATIONAL_CHECK
+    assert ours == (stdnum.iban.is_valid(iban, check_country=False) and iban[2:4] not in ("00", "01", "99"))
+
+
+def test_every_country_of_the_registry_is_known() -> None:
+    assert len(COUNTRIES) > 80
+    for country in COUNTRIES:
+        with pytest.raises(InvalidIban) as caught:
+            checked_iban(with_right_check_digits(country, "0" * 30))
+        assert caught.value.fault is not IbanFault.COUNTRY
 
 
 def test_an_iban_is_masked_wherever_it_is_shown() -> None:
