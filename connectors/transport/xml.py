@@ -1,0 +1,118 @@
+"""Reading XML that somebody else wrote: in pieces, without document types, entities or network, and never half."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from io import BytesIO
+from pathlib import Path
+from typing import cast
+
+from lxml import etree
+
+from etl.core.errors import Retry, Stop
+
+BYTES_MAX = 1024 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
+_SHOWN_CHARACTERS = 200
+
+
+def iterate_elements(
+    source: bytes | Path, tag: str, *, bytes_max: int = BYTES_MAX, depth_max: int = 64, what: str = "the XML"
+) -> Iterator[etree._Element]:
+    """Yield every element of a tag ("item", "{namespace}item", "{*}item") and free it once the next one is asked for.
+
+    What an element needs must be taken from it before going on; of nested elements of one tag the inner one comes
+    first.
+
+    Raises Stop for a document type (no partner needs one, and it is how entity attacks begin), for XML that is
+    malformed and for one deeper or larger than the limits. Raises Retry where the document simply ends too early: all
+    that came is well formed, so the transfer broke off, and fetching again may bring the rest. Elements already
+    yielded are then not the whole and nothing may be kept of them.
+    """
+    parser = etree.XMLPullParser(
+        events=("end",),
+        tag=tag,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    byte_count = 0
+    beginning = b""
+    is_checked = False
+    with ExitStack() as stack:
+        file = BytesIO(source) if isinstance(source, bytes) else stack.enter_context(source.open("rb"))
+        while piece := file.read(_PIECE_BYTES):
+            byte_count += len(piece)
+            beginning = beginning or piece.lstrip()[:8]
+            if byte_count > bytes_max:
+                raise Stop(f"{what} is larger than the limit of {bytes_max:,} bytes; ask for less at once.")
+            _feed(parser, piece, what)
+            for _event, element in _elements(parser):
+                if not is_checked:
+                    _refuse_document_type(element, what)
+                    is_checked = True
+                _refuse_depth(element, depth_max, what)
+                yield element
+                _free(element)
+    if beginning and b"<" not in beginning:
+        raise Stop(
+            f"{what} is no XML at all ({byte_count:,} bytes); check the address, and the partner's documentation."
+        )
+    root = _close(parser, byte_count, what)
+    _refuse_document_type(root, what)
+
+
+def _elements(parser: "etree.XMLPullParser") -> Iterator[tuple[str, etree._Element]]:
+    """Return the parser's events as what they are when only ends are asked for."""
+    return cast(Iterator[tuple[str, etree._Element]], parser.read_events())
+
+
+def _feed(parser: "etree.XMLPullParser", piece: bytes, what: str) -> None:
+    try:
+        parser.feed(piece)
+    except etree.XMLSyntaxError as error:
+        raise Stop(
+            f"{what} is not well-formed: {_shown(error)}. Nothing of it is used; ask the partner, or look at the "
+            "answer."
+        ) from None
+
+
+def _close(parser: "etree.XMLPullParser", byte_count: int, what: str) -> etree._Element:
+    try:
+        return parser.close()
+    except etree.XMLSyntaxError as error:
+        raise Retry(
+            f"{what} ends in the middle, after {byte_count:,} bytes ({_shown(error)}); the transfer was cut off, "
+            "fetch it again."
+        ) from None
+
+
+def _refuse_document_type(element: etree._Element, what: str) -> None:
+    if element.getroottree().docinfo.internalDTD is not None:
+        raise Stop(
+            f"{what} declares a document type (DOCTYPE). Data needs none and attacks do, so it is refused; ask the "
+            "partner."
+        )
+
+
+def _refuse_depth(element: etree._Element, depth_max: int, what: str) -> None:
+    depth, outer = 1, element.getparent()
+    while outer is not None:
+        depth, outer = depth + 1, outer.getparent()
+        if depth > depth_max:
+            raise Stop(f"{what} is nested deeper than the limit of {depth_max} elements; ask the partner.")
+
+
+def _free(element: etree._Element) -> None:
+    """Let go of an element and of all that stands before it, or a large document would stay in memory whole."""
+    element.clear()
+    parent = element.getparent()
+    while parent is not None and element.getprevious() is not None:
+        del parent[0]
+
+
+def _shown(error: etree.XMLSyntaxError) -> str:
+    return "".join(each if each.isprintable() else "?" for each in str(error.msg))[:_SHOWN_CHARACTERS]
