@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -271,7 +272,12 @@ print(written_at - before, read_at - before, file_kilobytes)
 
 def test_a_hundred_thousand_payments_are_written_and_read_in_little_memory() -> None:
     answer = subprocess.run(
-        [sys.executable, "-c", _HUNDRED_THOUSAND], capture_output=True, text=True, check=False, timeout=240
+        [sys.executable, "-c", _HUNDRED_THOUSAND],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
     )
     assert answer.returncode == 0, answer.stderr
     writing, reading, file_kilobytes = (int(text) for text in answer.stdout.split())
