@@ -11,7 +11,6 @@ from typing import Any
 
 import zeep
 import zeep.exceptions
-import zeep.transports
 import zeep.wsdl.bindings
 from lxml import etree
 
@@ -46,10 +45,11 @@ class SoapClient:
             client: Any = _client(str(wsdl), transport=_Wire(wsdl, http), settings=settings)
         except (zeep.exceptions.Error, etree.XMLSyntaxError, OSError) as error:
             raise Stop(f"{http.settings.connection}: the WSDL {wsdl.name} cannot be used: {error}.") from error
-        bindings = [each for each in client.wsdl.bindings.values() if isinstance(each, zeep.wsdl.bindings.Soap11Binding)]
+        kind = zeep.wsdl.bindings.Soap11Binding
+        bindings = [each for each in client.wsdl.bindings.values() if isinstance(each, kind)]
         if len(bindings) != 1:
             raise Stop(
-                f"{http.settings.connection}: the WSDL {wsdl.name} has {len(bindings)} SOAP bindings, one is expected; "
+                f"{http.settings.connection}: the WSDL {wsdl.name} has {len(bindings)} SOAP 1.1 bindings, one is expected; "
                 f"reduce it to the one in use."
             )
         self._http = http
@@ -66,7 +66,7 @@ class SoapClient:
             answer: Answer = getattr(self._service, operation)(**arguments)
         except AttributeError as error:
             raise Stop(f"{who}: the WSDL has no such operation ({error}).") from error
-        except (zeep.exceptions.Error, TypeError) as error:
+        except (zeep.exceptions.Error, TypeError, ValueError) as error:
             text = redact_text(str(error), self._http.secrets)
             raise Stop(f"{who}: the call does not fit the WSDL: {text}.") from None
         what = f"{who}: the answer of {answer.url_redacted}"
@@ -125,13 +125,11 @@ def read_fault(content: bytes, *, what: str, bytes_max: int) -> Fault | None:
     return Fault(code or "no code", text or "no text") if has_fault else None
 
 
-class _Wire(zeep.transports.Transport):
-    """What zeep sends and loads through: our HTTP client, and no other document than the WSDL and our encoding
-    schema.
-    """
+class _Wire:
+    """What zeep sends and loads through: our HTTP client, and no document but the WSDL and our encoding schema."""
 
     def __init__(self, wsdl: Path, http: HttpClient) -> None:
-        # The base class would open a requests session of its own, with the environment's proxies and .netrc.
+        # Not a zeep Transport: that opens a requests session of its own, with the environment's proxies and .netrc.
         self._wsdl = wsdl
         self._http = http
 

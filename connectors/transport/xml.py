@@ -71,13 +71,19 @@ def _elements(parser: "etree.XMLPullParser") -> Iterator[tuple[str, etree._Eleme
 
 
 def _feed(parser: "etree.XMLPullParser", piece: bytes, what: str) -> None:
+    wrong = ""
     try:
         parser.feed(piece)
     except etree.XMLSyntaxError as error:
+        wrong = str(error.msg)
+    # An entity that nobody declared only stops the parser, without an exception: the rest would be missing in silence.
+    for entry in () if wrong else parser.feed_error_log.filter_from_fatals():
+        wrong = f"{entry.message}, line {entry.line}"
+        break
+    if wrong:
         raise Stop(
-            f"{what} is not well-formed: {_shown(error)}. Nothing of it is used; ask the partner, or look at the "
-            "answer."
-        ) from None
+            f"{what} is not well-formed: {_shown(wrong)}. Nothing of it is used; ask the partner, or look at the answer."
+        )
 
 
 def _close(parser: "etree.XMLPullParser", byte_count: int, what: str) -> etree._Element:
@@ -85,7 +91,7 @@ def _close(parser: "etree.XMLPullParser", byte_count: int, what: str) -> etree._
         return parser.close()
     except etree.XMLSyntaxError as error:
         raise Retry(
-            f"{what} ends in the middle, after {byte_count:,} bytes ({_shown(error)}); the transfer was cut off, "
+            f"{what} ends in the middle, after {byte_count:,} bytes ({_shown(str(error.msg))}); the transfer was cut off, "
             "fetch it again."
         ) from None
 
@@ -114,5 +120,5 @@ def _free(element: etree._Element) -> None:
         del parent[0]
 
 
-def _shown(error: etree.XMLSyntaxError) -> str:
-    return "".join(each if each.isprintable() else "?" for each in str(error.msg))[:_SHOWN_CHARACTERS]
+def _shown(message: str) -> str:
+    return "".join(each if each.isprintable() else "?" for each in message)[:_SHOWN_CHARACTERS]

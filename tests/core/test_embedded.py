@@ -48,7 +48,7 @@ Make = Callable[..., EmbeddedPostgres]
 
 def value(url: str, query: str) -> object:
     with psycopg.connect(url) as connection:
-        row = connection.execute(query).fetchone()  # type: ignore[arg-type]  # a constant of the test
+        row = connection.execute(query).fetchone()
     assert row is not None
     return row[0]
 

@@ -1,0 +1,100 @@
+# `make` alone lists what there is. Everything happens inside this folder: .venv (the packages) and .tallyback (the world).
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# The first Python of 3.11 or later that can make a virtual environment. Name another: make install PYTHON=python3.13
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	echo $$name; break; fi; done)
+WORKERS ?= 2
+ORDERS ?=
+SEED ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+LOGS := .tallyback/logs
+WORLD := $(if $(ORDERS),--orders "$(ORDERS)") $(if $(SEED),--seed "$(SEED)")
+# Nothing of the caller's shell may change which code runs, or what a test sees.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# Without a home uv has nowhere to keep what it downloads.
+ifeq ($(wildcard $(HOME)/.),)
+export UV_CACHE_DIR ?= $(CURDIR)/.tallyback/cache/uv
+export HOME := $(CURDIR)/.tallyback/home
+endif
+
+.PHONY: help install demo up down test test-external check bench clean lock
+
+help: ## this list
+	@echo "Tallyback. Begin with: make demo"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make demo ORDERS=orders.parquet   the same with real orders        SEED=7   another world"
+
+install: $(INSTALLED) ## set up the virtual environment .venv with the pinned packages
+
+$(INSTALLED): requirements/bootstrap.txt requirements/dev.txt pyproject.toml
+	@if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo "Tallyback needs Python 3.11 or later with its venv module$(if $(PYTHON),; $(PYTHON) is not that)."; \
+		echo "Install it (Debian, Ubuntu: apt-get install python3 python3-venv), or name one: make PYTHON=/path/to/python3.12"; \
+		exit 1; fi
+	@mkdir -p $(LOGS)
+	@echo "Setting up .venv with $$($(PYTHON) --version) (about a minute the first time; log: $(LOGS)/install.log)"
+	@{ [ -x $(BIN)/python ] && $(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv; } >$(LOGS)/install.log 2>&1 \
+		|| { cat $(LOGS)/install.log; echo "The virtual environment could not be made."; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt >>$(LOGS)/install.log 2>&1 \
+		|| { tail -n 20 $(LOGS)/install.log; echo "pip could not install uv. Is a package index reachable? See $(LOGS)/install.log"; exit 1; }
+	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements/dev.txt >>$(LOGS)/install.log 2>&1 \
+		|| { tail -n 20 $(LOGS)/install.log; echo "The packages could not be installed. See $(LOGS)/install.log"; exit 1; }
+	@$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable . >>$(LOGS)/install.log 2>&1 \
+		|| { tail -n 20 $(LOGS)/install.log; echo "Tallyback itself could not be installed. See $(LOGS)/install.log"; exit 1; }
+	@touch $@
+	@echo "Installed. The command line is $(BIN)/tallyback"
+
+demo: install ## a cashback month from click to payment file, on this machine, in a few minutes
+	@$(BIN)/python -m sandbox.demo run $(WORLD)
+
+up: install ## the same world kept running, with Airflow's screens to click through
+	@$(BIN)/python -m sandbox.demo up $(WORLD)
+
+down: install ## end what `make up` started
+	@$(BIN)/python -m sandbox.demo down
+
+test: install ## all tests, and how much of the code they run
+	@mkdir -p $(LOGS)
+	@rm -f .coverage .coverage.*
+	@echo "Running the tests on $(WORKERS) processes (make test WORKERS=4 for more)"
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) -q; failed=$$?; \
+		$(BIN)/coverage combine -q; $(BIN)/coverage report >$(LOGS)/coverage.txt; \
+		echo "Coverage, with branches: $$(tail -n 1 $(LOGS)/coverage.txt | awk '{ print $$NF }') (each file: $(LOGS)/coverage.txt)"; \
+		exit $$failed
+
+test-external: install ## tests that need OpenSSH's server (sshd) on this machine
+	@command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || { \
+		echo "These tests need OpenSSH's server. Debian, Ubuntu: apt-get install openssh-server (it need not run)."; exit 1; }
+	@$(BIN)/python -m pytest -q -o addopts="--strict-markers --strict-config --import-mode=importlib" tests/external
+
+check: install ## format, lint, types, import arrows, SQL lint: what CI asks before the tests
+	@echo "ruff format"  && $(BIN)/ruff format --check --quiet . || { echo "Run: $(BIN)/ruff format ."; exit 1; }
+	@echo "ruff check"   && $(BIN)/ruff check --quiet .
+	@echo "mypy --strict" && $(BIN)/mypy --no-error-summary
+	@echo "lint-imports" && $(BIN)/lint-imports
+	@echo "SQL lint"     && $(BIN)/python -m tests.lint.sql_lint
+
+bench: install ## benchmarks
+	@if [ -f bench/__main__.py ]; then $(BIN)/python -m bench; else echo "There are no benchmarks yet."; fi
+
+clean: ## end what runs, delete .tallyback and what tools left; .venv stays (rm -rf .venv)
+	@if [ -f $(INSTALLED) ] && [ -d .tallyback ]; then \
+		if [ -f sandbox/demo.py ]; then $(BIN)/python -m sandbox.demo down; fi; \
+		$(BIN)/python -m etl.core.embedded remove --dir .tallyback/postgres; fi
+	@rm -rf .tallyback .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist
+	@find etl connectors sandbox dags tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: install ## choose the versions of requirements/*.in anew and write them with their hashes
+	@for set in runtime dev deploy; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+			requirements/$$set.in -o requirements/$$set.txt || exit 1; done
