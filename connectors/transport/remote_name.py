@@ -1,7 +1,6 @@
 """Which names a file on somebody else's server may have before we use it as a name of our own."""
 
 import unicodedata
-from pathlib import PurePosixPath
 
 from etl.core.errors import Stop
 
@@ -43,11 +42,11 @@ def shown(name: str) -> str:
     return text if len(text) <= 120 else f"{text[:100]}... ({len(name)} characters)"
 
 
-def usable_path(path: str, connection: str) -> PurePosixPath:
+def usable_path(path: str, connection: str) -> str:
     """Return a remote file's path if its folders are plain and its name usable; raises Stop that says what is wrong."""
-    pure = PurePosixPath(path)
-    reason = why_unusable(pure.name if not path.endswith("/") else "")
-    if reason is None and ".." in pure.parts:
+    *folders, name = path.split("/")
+    reason = why_unusable(name)
+    if reason is None and ".." in folders:
         reason = "it climbs out of its folder with '..'"
     if reason is None and any(not each.isprintable() for each in path):
         reason = "it holds a character that cannot be printed"
@@ -56,4 +55,4 @@ def usable_path(path: str, connection: str) -> PurePosixPath:
             f"{connection}: the remote file {shown(path)} is not touched: {reason}. Have it renamed, or correct the "
             "path."
         )
-    return pure
+    return path

@@ -132,7 +132,7 @@ class SftpConnection(SftpSession):
         Raises Retry where the connection breaks or the file is still being written, and Stop where the file is larger
         than the limit, is missing, or has a name that must not be used. `local_path` comes into being whole, or not.
         """
-        name = str(usable_path(path, self.settings.connection))
+        name = usable_path(path, self.settings.connection)
         before = self._needed(name)
         limit = self.settings.bytes_max if bytes_max is None else bytes_max
         if before.size > limit:
@@ -155,7 +155,7 @@ class SftpConnection(SftpSession):
 
     def read_bytes(self, path: str, bytes_max: int) -> bytes:
         """Return a small file's bytes; limits and errors as for `read`."""
-        name = str(usable_path(path, self.settings.connection))
+        name = usable_path(path, self.settings.connection)
         with self._typed(f"reading {shown(path)}"), self._sftp.open(name, "rb") as source:
             content = bytearray()
             while piece := source.read(_PIECE_BYTES):
@@ -177,7 +177,7 @@ class SftpConnection(SftpSession):
 
         Where the final name is taken: if it holds the same bytes, the Part says it is finished; else raises Stop.
         """
-        name = str(usable_path(path, self.settings.connection))
+        name = usable_path(path, self.settings.connection)
         size, sha256 = _measure(content)
         part = Part(name, size, sha256, is_finished=False)
         if self.exists(name):

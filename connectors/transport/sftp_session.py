@@ -15,6 +15,8 @@ from pydantic import SecretStr
 from connectors.transport.host_key import ask_for_types, check_server_key, read_pinned_key
 from etl.core.errors import Retry, Stop
 
+_LOG_CHANNEL = "tallyback.paramiko"
+
 
 @dataclass(frozen=True, slots=True)
 class SftpSettings:
@@ -50,8 +52,9 @@ class SftpSession:
         self._transport: paramiko.Transport | None = None
         self._client: paramiko.SFTPClient | None = None
         self._socket: socket.socket | None = None
-        # paramiko's own log repeats names a server invented and errors we raise ourselves.
-        logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+        # paramiko's own log repeats names a server invented and errors we raise ourselves. The channel is ours alone:
+        # other users of paramiko in this process keep theirs.
+        logging.getLogger(_LOG_CHANNEL).setLevel(logging.CRITICAL)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.settings.connection}, {self._where})"
@@ -93,6 +96,7 @@ class SftpSession:
         # loopback.
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._transport = transport = paramiko.Transport(own)
+        transport.set_log_channel(_LOG_CHANNEL)
         transport.banner_timeout = transport.handshake_timeout = settings.connect_seconds
         transport.auth_timeout = transport.channel_timeout = settings.connect_seconds
         ask_for_types(transport, self._pinned)

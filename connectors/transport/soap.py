@@ -49,7 +49,8 @@ class SoapClient:
         bindings = [each for each in client.wsdl.bindings.values() if isinstance(each, kind)]
         if len(bindings) != 1:
             raise Stop(
-                f"{http.settings.connection}: the WSDL {wsdl.name} has {len(bindings)} SOAP 1.1 bindings, one is expected; "
+                f"{http.settings.connection}: the WSDL {wsdl.name} has {len(bindings)} SOAP 1.1 bindings, one is "
+                "expected; "
                 f"reduce it to the one in use."
             )
         self._http = http

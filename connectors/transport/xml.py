@@ -82,7 +82,8 @@ def _feed(parser: "etree.XMLPullParser", piece: bytes, what: str) -> None:
         break
     if wrong:
         raise Stop(
-            f"{what} is not well-formed: {_shown(wrong)}. Nothing of it is used; ask the partner, or look at the answer."
+            f"{what} is not well-formed: {_shown(wrong)}. Nothing of it is used; ask the partner, or look at the "
+            "answer."
         )
 
 
@@ -91,7 +92,8 @@ def _close(parser: "etree.XMLPullParser", byte_count: int, what: str) -> etree._
         return parser.close()
     except etree.XMLSyntaxError as error:
         raise Retry(
-            f"{what} ends in the middle, after {byte_count:,} bytes ({_shown(str(error.msg))}); the transfer was cut off, "
+            f"{what} ends in the middle, after {byte_count:,} bytes ({_shown(str(error.msg))}); the transfer was "
+            "cut off, "
             "fetch it again."
         ) from None
 
