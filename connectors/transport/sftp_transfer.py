@@ -1,25 +1,29 @@
 """Bringing one remote file here in pieces, pipelined within bounded memory, so that a broken transfer can go on.
 
-paramiko's own prefetch either asks for the whole file at once (memory grows with the file if the disk is slower than
-the network) or, told to ask for less, falls back to one request at a time while the answers to the rest pile up. Here a
-block of requests is in flight at a time.
+The pipeline is our own. paramiko's prefetch sends its requests from a second thread and takes a moment without open
+requests for the end of the file: it then falls back to one request at a time, while the answers to all others still
+come and are kept. Counted against OpenSSH, 64 requests ahead: 5,982 requests for 3,052 pieces, and 96 of 100 MB still
+held at the end.
 """
 
 import fcntl
 import hashlib
 import os
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import paramiko
+from paramiko.sftp import CMD_DATA, CMD_READ, CMD_STATUS, SFTP_EOF, int64
 
 from etl.core.errors import Retry
 
 REQUEST_BYTES = 32 * 1024
-BLOCK_BYTES = 8 * 1024 * 1024
+REQUESTS_IN_FLIGHT = 128
+_HASH_BYTES = 1024 * 1024
 OVERLAP_BYTES = 64 * 1024
 
 
@@ -93,7 +97,7 @@ def _resume(file: BinaryIO, source: paramiko.SFTPFile, facts: FileFacts) -> "tup
         there = b"".join(_pieces(source, size - overlap, size))
         if file.read(overlap) == there:
             file.seek(0)
-            for piece in iter(lambda: file.read(BLOCK_BYTES), b""):
+            for piece in iter(lambda: file.read(_HASH_BYTES), b""):
                 digest.update(piece)
             return digest, size
     file.seek(0)
@@ -102,16 +106,49 @@ def _resume(file: BinaryIO, source: paramiko.SFTPFile, facts: FileFacts) -> "tup
 
 
 def _pieces(source: paramiko.SFTPFile, start: int, end: int) -> Iterator[bytes]:
-    """Yield the bytes from start to end in order, at most a block of requests in flight; ends early where the file
+    """Yield the bytes from start to end in order, a bounded number of requests ahead; ends early where the file
     does.
     """
-    for begin in range(start, end, BLOCK_BYTES):
-        stop = min(begin + BLOCK_BYTES, end)
-        requests = [(at, min(REQUEST_BYTES, stop - at)) for at in range(begin, stop, REQUEST_BYTES)]
-        for (_at, length), piece in zip(requests, source.readv(requests), strict=True):
-            yield piece
-            if len(piece) != length:
-                return
+    # Neither name is public, but both are as old as paramiko's own prefetch, which is built on them.
+    sftp: Any = source.sftp
+    answers = _Answers()
+    asked: deque[tuple[int, int, int]] = deque()
+    at = start
+    while at < end or asked:
+        while at < end and len(asked) < REQUESTS_IN_FLIGHT:
+            length = min(REQUEST_BYTES, end - at)
+            asked.append((sftp._async_request(answers, CMD_READ, source.handle, int64(at), length), at, length))
+            at += length
+        number, position, length = asked.popleft()
+        while number not in answers.pieces:
+            sftp._read_response()
+        piece = answers.pieces.pop(number)
+        if 0 < len(piece) < length:
+            # A server may give less than was asked for, and not only at the end.
+            source.seek(position + len(piece))
+            piece += source.read(length - len(piece))
+        yield piece
+        if len(piece) < length:
+            return
+
+
+class _Answers:
+    """What came in answer to requests, by their number, until its turn comes."""
+
+    def __init__(self) -> None:
+        self.pieces: dict[int, bytes] = {}
+
+    def _async_response(self, kind: int, message: paramiko.Message, number: int) -> None:
+        """Take one answer: the name is the one paramiko calls."""
+        if kind == CMD_DATA:
+            self.pieces[number] = message.get_string()
+            return
+        if kind != CMD_STATUS:
+            raise paramiko.SFTPError(f"an answer of kind {kind} came to a request for data")
+        code, text = message.get_int(), message.get_text()
+        if code != SFTP_EOF:
+            raise OSError(f"the server answered a request for data with status {code}: {text[:200]!r}")
+        self.pieces[number] = b""
 
 
 def _escaped(name: str) -> str:

@@ -37,6 +37,7 @@ class SftpServer:
     rename_fails_with: int | None = None
     drop_on_rename: bool = False
     short_write: bool = False
+    read_at_most: int | None = None
 
 
 class _Login(paramiko.ServerInterface):
@@ -71,10 +72,12 @@ class _Handle(SFTPHandle):
     def read(self, offset: int, length: int) -> bytes | int:
         state = self.files.state
         limit = state.drop_after_bytes
-        if limit is not None and state.bytes_read >= limit:
+        if self.files.is_dropped or (limit is not None and state.bytes_read >= limit):
+            # Requests that came before the break are still in the queue: they get nothing either.
+            self.files.is_dropped = True
             self.files.transport.close()
             return SFTP_FAILURE
-        content = os.pread(self.descriptor, length, offset)
+        content = os.pread(self.descriptor, min(length, state.read_at_most or length), offset)
         state.bytes_read += len(content)
         if state.after_read is not None:
             state.after_read(self.path)
@@ -93,6 +96,7 @@ class _Files(SFTPServerInterface):
         super().__init__(server)
         self.state = state
         self.transport = transport
+        self.is_dropped = False
 
     def _path(self, path: str) -> Path:
         return self.state.root / self.canonicalize(path).lstrip("/")

@@ -76,7 +76,7 @@ def test_what_is_written_can_be_listed_and_read_whole(settings: S3Settings, tmp_
 
 
 PAGE = """<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name>
-<IsTruncated>{}</IsTruncated><NextContinuationToken>more</NextContinuationToken><Contents><Key>{}</Key>
+<IsTruncated>{0}</IsTruncated><NextContinuationToken>{1}</NextContinuationToken><Contents><Key>{1}</Key>
 <LastModified>2026-03-01T09:14:00.000Z</LastModified><ETag>"e"</ETag><Size>7</Size></Contents></ListBucketResult>"""
 
 
@@ -87,7 +87,7 @@ def test_a_listing_goes_over_all_pages_and_has_a_limit(settings: S3Settings) -> 
     ]
     with serving(*pages) as server, S3Bucket(replace(settings, endpoint_url=server.url)) as bucket:
         assert [each.key for each in bucket.list("k/")] == ["k/a", "k/b", "k/c"]
-        assert ["continuation-token=more" in each.target for each in server.requests] == [False, True, True]
+        assert ["continuation-token=" in each.target for each in server.requests] == [False, True, True]
     with (
         serving(*pages) as server,
         S3Bucket(replace(settings, endpoint_url=server.url, keys_max=1)) as bucket,
