@@ -1,4 +1,4 @@
-"""Seeded chance: one stream of numbers per purpose, so that a change in one part of the world leaves the others alone."""
+"""Seeded chance: one stream of numbers per purpose, so that a change in one part leaves the others alone."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Claimant:
     members: Sequence[Member]
 
     def claims(self, order: Order, defect: Defect | None) -> list[Claim]:
-        """Return what is reported of an order: one claim, two for a duplicate, none if the partner never heard of it."""
+        """Return what is reported of an order: one claim, two for a duplicate, none if it never heard of it."""
         if defect is Defect.MISSING_AT_PARTNER:
             return []
         claim = self._plain(order, is_late=defect is Defect.REPORTED_LATE)
@@ -133,9 +133,7 @@ class Claimant:
                 return replace(claim, currency="GBP" if claim.currency == "EUR" else "EUR")
             case Defect.VANISHED:
                 vanish = Event(order.occurred_at + chances.days(self.chance, 2, 6), Step.VANISH)
-                return replace(
-                    claim, life=Life.PENDING, events=lives.after_report([vanish], claim.reported_at)
-                )
+                return replace(claim, life=Life.PENDING, events=lives.after_report([vanish], claim.reported_at))
             case Defect.OUTSIDE_WINDOW | Defect.REPORTED_LATE:
                 return claim
             case _:
@@ -190,7 +188,7 @@ def bonus(chance: random.Random, number: int, program: Program, at: datetime) ->
         occurred_at=at, processed_at=processed_at, reported_at=processed_at, amount=Decimal("0.00"), line_count=1,
         events=lives.after_report(lives.with_payment(steps), processed_at), life=Life.APPROVED, true_click_id=None,
         true_member_id=None, currency=program.currency, defects=(Defect.NO_CLICK_BONUS,), row_kind="bonus",
-        bonus=chances.cents(chance, 1000, 5000),
+        bonus=chances.cents(chance, 200, 1000),
     )  # fmt: skip
 
 

@@ -55,15 +55,11 @@ def planted(
         if defect in EXTRA_ROWS:
             continue
         wanted = quota(shares[defect], len(orders))
-        fits = _FITS.get(defect, _any_order)
-        eligible = [order for order in orders if order.order_key not in chosen and fits(order, known)]
+        fits = _FITS.get(defect)
+        eligible = [order for order in orders if order.order_key not in chosen and (fits is None or fits(order, known))]
         for order in chance.sample(eligible, min(wanted, len(eligible))):
             chosen[order.order_key] = defect
     return chosen
-
-
-def _any_order(order: Order, known: Shops) -> bool:
-    return True
 
 
 def _at_awin(order: Order, known: Shops) -> bool:
@@ -82,7 +78,7 @@ def _large_mutating(order: Order, known: Shops) -> bool:
     return _mutating(order, known) and order.amount >= _AMOUNT_MIN
 
 
-def _large(order: Order, known: Shops) -> bool:
+def _large(order: Order, _known: Shops) -> bool:
     return order.amount >= _AMOUNT_MIN
 
 
@@ -90,7 +86,7 @@ def _has_rival(order: Order, known: Shops) -> bool:
     return order.life is Life.APPROVED and bool(known.rivals[order.program_id])
 
 
-def _needs_encoding(order: Order, known: Shops) -> bool:
+def _needs_encoding(order: Order, _known: Shops) -> bool:
     return any(sign in order.click_id for sign in "+/=")
 
 

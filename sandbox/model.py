@@ -235,7 +235,7 @@ class Row:
     sku: str | None
     item_count: int
     voucher_code: str | None
-    states: tuple[State, ...]
+    states: tuple[State, ...] = ()
 
     def state_at(self, instant: datetime) -> State | None:
         """Return what the partner says about this row at that instant, or None if it does not know it yet."""

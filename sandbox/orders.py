@@ -146,5 +146,3 @@ def orphans(seed: int, count: int, programs: Sequence[Program], from_on: date, u
         )
         for _ in range(count if programs else 0)
     ]
-
-

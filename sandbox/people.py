@@ -26,7 +26,7 @@ def members(seed: int, count: int, from_on: date, until_on: date) -> tuple[tuple
     chance = chances.stream(seed, "people")
     start = midnight(from_on)
     end = midnight(until_on)
-    joined = []
+    joined: list[Member] = []
     seen: set[str] = set()
     while len(joined) < count:
         member_id = "m-" + chances.code(chance, 12)

@@ -45,7 +45,7 @@ class Rates:
             series.sort()
 
     def per_euro(self, currency: str, on: date) -> Fraction:
-        """Return the units of a currency per euro by the latest rate on or before a day; LookupError if there is none."""
+        """Return a currency's units per euro, the latest on or before a day; LookupError if there is none."""
         if currency == "EUR":
             return Fraction(1)
         series = self._by_currency.get(currency, [])

@@ -14,7 +14,7 @@ from sandbox.model import AWIN, RAKUTEN, Event, Row, State, Step
 _CENT = Decimal("0.01")
 _MILL = Decimal("0.001")
 _ZERO = Decimal(0)
-_SKUS = ("MUG-204", "LAMP 7W", 'ABC\\10"', "CUSHION-ROUND", "TEE-M", "TEE-L", "BOOK-9781", "HDMI,2M")
+_SKUS = ("MUG-204", "LAMP 7W", "ABC\\10", "CUSHION-ROUND", "TEE-M", "TEE-L", "BOOK-9781", "HDMI,2M")
 
 
 @dataclass(slots=True)
@@ -168,9 +168,7 @@ def _parts(chance: random.Random, amount: Decimal, count: int) -> list[Decimal]:
     return [Decimal(high - low).scaleb(-2) for low, high in zip([0, *cuts], [*cuts, total], strict=True)]
 
 
-def _reduced(
-    ids: TransactionIds, claim: Claim, lines: list[_Line], remaining: Decimal, at: datetime
-) -> list[Row]:
+def _reduced(ids: TransactionIds, claim: Claim, lines: list[_Line], remaining: Decimal, at: datetime) -> list[Row]:
     """Return the corrections that leave `remaining` of an order, taking from its largest lines first."""
     delta = sum((line.amount for line in lines), _ZERO) - remaining
     rows = []
@@ -188,6 +186,4 @@ def _reduced(
 
 def _correction(ids: TransactionIds, line: _Line, amount: Decimal, commission: Decimal, at: datetime) -> Row:
     state = replace(line.row.states[0], at=published_at(at), sale_amount=amount, commission_amount=commission)
-    return replace(
-        line.row, transaction_id=ids.next(RAKUTEN), row_kind="correction", processed_at=at, states=(state,)
-    )
+    return replace(line.row, transaction_id=ids.next(RAKUTEN), row_kind="correction", processed_at=at, states=(state,))

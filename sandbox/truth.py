@@ -114,9 +114,7 @@ class ClickIndex:
     def _is_repairable(self, sale: Sale, click: Click) -> bool:
         if not any(defect in sale.defects for defect in _REPAIRABLE):
             return False
-        return (
-            self._prefixes[click.click_id[:TRUNCATED_LENGTH]] == 1 and self._folded[click.click_id.lower()] == 1
-        )
+        return self._prefixes[click.click_id[:TRUNCATED_LENGTH]] == 1 and self._folded[click.click_id.lower()] == 1
 
     def _is_only_conversion(self, sale: Sale, click: Click) -> bool:
         if sale.order_ref is None:
@@ -232,11 +230,11 @@ def truth_owed(world: World, as_of: datetime) -> pa.Table:
         program = programs[sale.program_id]
         minor, currency = 0, "EUR"
         if sale.true_click_id is not None and sale.sale_key in winners:
-            rule = rule_at(rules_of[sale.program_id], clicks[sale.true_click_id].clicked_at)
-            if rule is not None:
+            valid = rule_at(rules_of[sale.program_id], clicks[sale.true_click_id].clicked_at)
+            if valid is not None:
                 day = books_day(sale.occurred_at)
-                rate = rates.per_euro(net.currency, day) / rates.per_euro(rule.currency, day)
-                minor, currency = cashback_minor(net, rule, program.commission_rate, rate), rule.currency
+                rate = rates.per_euro(net.currency, day) / rates.per_euro(valid.currency, day)
+                minor, currency = cashback_minor(net, valid, program.commission_rate, rate), valid.currency
         state = _state(sale, net, program, as_of)
         out.append(
             {

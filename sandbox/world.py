@@ -87,9 +87,9 @@ def build_world(
             # Nobody clicked: the tracker must not know a click either.
             del scene.clicks.made[order.click_id]
     conversions, missing = _conversions(seed, scene, orders, defect_of)
-    sales, rows = _reported(seed, claims)
+    told, rows = _reported(seed, claims)
     programs = {program.program_id: program for program in scene.programs}
-    sales = _judged(sales, truth.ClickIndex(scene.clicks.made, conversions, programs))
+    sales = _judged(told, truth.ClickIndex(scene.clicks.made, conversions, programs))
     if rates_path is None:
         rates_text = rates.generated(seed, scene.from_on, scene.until_on)
     else:
@@ -102,9 +102,7 @@ def build_world(
     )  # fmt: skip
 
 
-def _generated_scene(
-    seed: int, size: str, from_on: date, until_on: date, shares: Mapping[Defect, float]
-) -> _Scene:
+def _generated_scene(seed: int, size: str, from_on: date, until_on: date, shares: Mapping[Defect, float]) -> _Scene:
     wanted = SIZES[size]
     members, changes = people.members(seed, wanted.member_count, from_on, until_on)
     programs = shops.programs(seed, shops.shelves(wanted.pattern_count), from_on)
@@ -116,9 +114,7 @@ def _generated_scene(
     at_rakuten = [program for program in programs if program.partner == RAKUTEN]
     orphans = ordering.orphans(seed, orphan_count, at_rakuten, from_on, until_on)
     rules = shops.rules(programs, from_on, until_on)
-    return _Scene(
-        members, changes, programs, rules, orders, orphans, clicks, uci.Placed(), from_on, until_on
-    )
+    return _Scene(members, changes, programs, rules, orders, orphans, clicks, uci.Placed(), from_on, until_on)
 
 
 def _real_scene(seed: int, orders_path: Path) -> _Scene:
@@ -132,9 +128,7 @@ def _real_scene(seed: int, orders_path: Path) -> _Scene:
     idle_count = _IDLE_PER_REAL_ORDER * len(placed.orders)
     ordering.idle_clicks(seed, idle_count, placed.orders, members, programs, clicks, from_on, until_on)
     rules = shops.rules(programs, from_on, until_on)
-    return _Scene(
-        members, changes, programs, rules, placed.orders, placed.orphans, clicks, placed, from_on, until_on
-    )
+    return _Scene(members, changes, programs, rules, placed.orders, placed.orphans, clicks, placed, from_on, until_on)
 
 
 def _with_old_clicks(seed: int, scene: _Scene, defect_of: Mapping[str, Defect]) -> list[Order]:
