@@ -45,7 +45,7 @@ class ChangeFeed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConnectorFacts:
-    """What is true of a partner whatever the account; `parse_version` rises with every change of flatten or parse SQL."""
+    """What is true of a partner in any account; `parse_version` rises with every change of flatten or parse SQL."""
 
     partner: str
     parse_version: int
@@ -127,7 +127,7 @@ class Connector(Protocol):
     def fetch(
         self, account: PartnerAccount, credentials: Credentials, window: Window, place: FetchPlace
     ) -> Sequence[Answer]:
-        """Return complete answers that together cover `window` (one, or one a file); Retry or Stop if any is not whole."""
+        """Return complete answers that together cover `window`; Retry or Stop if any is not whole."""
         ...
 
     def flatten(self, parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:

@@ -50,7 +50,7 @@ _FAULT_TEXT = {
 }
 
 
-class InvalidIban(TallybackError, ValueError):  # noqa: N818 (it is named as the rest of the tree, for what is wrong)
+class InvalidIban(TallybackError, ValueError):
     """A text is not an IBAN; the message names the fault and shows the text masked."""
 
     def __init__(self, fault: IbanFault, masked: str) -> None:

@@ -441,6 +441,10 @@ BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', target);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
         END;
+        -- Whoever makes a role may administer it but not yet become it.
+        IF NOT pg_has_role(current_user, target, 'SET') THEN
+            EXECUTE format('GRANT %I TO CURRENT_USER', target);
+        END IF;
     END LOOP;
 END $$;
 

@@ -1,0 +1,119 @@
+"""The warehouse: PostgreSQL in whole transactions, bulk-loaded and read by COPY, with exact types both ways."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+from psycopg import sql
+
+from etl.core.errors import Retry, Stop
+
+MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "sql" / "migrations"
+PIPELINE = "tallyback_pipeline"
+APPROVER = "tallyback_approver"
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """A PostgreSQL database by URL (never shown), entered as one of Tallyback's roles."""
+
+    url: str = field(repr=False)
+    role: str = PIPELINE
+
+    @contextlib.contextmanager
+    def transaction(self, role: str | None = None) -> Iterator[Connection]:
+        """Yield a connection in one transaction that commits at the end, or not at all.
+
+        Raises Retry if the server cannot be reached or ends the connection, Stop if the role or schema is missing.
+        """
+        try:
+            with psycopg.connect(self.url) as connection:
+                connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role or self.role)))
+                connection.execute("SET LOCAL TimeZone = 'UTC'")
+                connection.execute("SET LOCAL DateStyle = 'ISO, YMD'")
+                yield connection
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidParameterValue) as error:
+            raise Stop(
+                f"the warehouse is not migrated ({error.diag.message_primary}): run `tallyback db migrate`"
+            ) from error
+        except psycopg.OperationalError as error:
+            raise Retry(f"the warehouse does not answer ({type(error).__name__}): is PostgreSQL up?") from error
+
+
+def lock(connection: Connection, scope: str) -> None:
+    """Hold the advisory lock of `scope` until the transaction ends; waits for whoever holds it."""
+    number = int.from_bytes(hashlib.sha256(scope.encode()).digest()[:8], "big", signed=True)
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
+
+
+def _identifier(table: str) -> sql.Identifier:
+    return sql.Identifier(*table.split("."))
+
+
+def copy_in(connection: Connection, table: str, data: pa.Table) -> int:
+    """Append the rows of `data` to `table` by COPY, columns by name; return how many."""
+    if data.num_rows == 0:
+        return 0
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
+        _identifier(table), sql.SQL(", ").join(sql.Identifier(name) for name in data.column_names)
+    )
+    # A quoted empty text is '', an empty unquoted field is null: what PostgreSQL's csv format says too.
+    options = pa_csv.WriteOptions(include_header=False, batch_size=65_536)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for batch in data.to_batches(max_chunksize=131_072):
+            buffer = io.BytesIO()
+            pa_csv.write_csv(pa.table(batch), buffer, write_options=options)
+            copy.write(buffer.getvalue())
+    return int(data.num_rows)
+
+
+def fetch(connection: Connection, query: str, schema: pa.Schema, parameters: Sequence[object] = ()) -> pa.Table:
+    """Return the rows of `query` as an Arrow table of exactly `schema` (columns in that order), read by COPY."""
+    with connection.cursor() as cursor:
+        client = psycopg.ClientCursor(connection)
+        text = client.mogrify(query, tuple(parameters)) if parameters else query
+        statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(text))
+        buffer = io.BytesIO()
+        with cursor.copy(statement) as copy:
+            for piece in copy:
+                buffer.write(piece)
+    if buffer.tell() == 0:
+        return schema.empty_table()
+    buffer.seek(0)
+    # Booleans travel as t and f; read as text and compared, so that anything else is an error and not a null.
+    wire = {item.name: pa.string() if pa.types.is_boolean(item.type) else item.type for item in schema}
+    table = pa_csv.read_csv(
+        buffer,
+        read_options=pa_csv.ReadOptions(column_names=schema.names, block_size=1 << 24),
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(
+            column_types=wire, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
+    )
+    columns = [
+        pc.equal(table[item.name], "t") if pa.types.is_boolean(item.type) else table[item.name] for item in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def migrate(url: str) -> None:
+    """Bring the warehouse at `url` to the newest schema; a second run changes nothing. Run as the owner."""
+    # Alembic is imported here: no stage but this one should pay for it.
+    from alembic import command
+    from alembic.config import Config
+
+    configuration = Config()
+    configuration.set_main_option("script_location", str(MIGRATIONS / "alembic"))
+    configuration.attributes["url"] = url
+    command.upgrade(configuration, "head")

@@ -1,0 +1,105 @@
+"""Promises of the warehouse: exact bulk load, roles that can do what they must and no more, migration twice."""
+
+from datetime import date, datetime
+from decimal import Decimal
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from etl.core.errors import Retry, Stop
+from etl.core.warehouse import Warehouse, copy_in, fetch, migrate
+
+SCHEMA = pa.schema(
+    [
+        ("text", pa.string()),
+        ("amount", pa.decimal128(18, 4)),
+        ("instant", pa.timestamp("us")),
+        ("day", pa.date32()),
+        ("is_it", pa.bool_()),
+        ("count", pa.int64()),
+    ]
+)
+
+
+def test_what_is_copied_in_is_fetched_back_exactly(warehouse_url: str) -> None:
+    data = pa.table(
+        {
+            "text": ["", None, 'a "quoted", line\nbreak', "\\N", "t"],
+            "amount": [Decimal("99999999999999.9999"), None, Decimal("-0.0001"), Decimal("0.0000"), Decimal("3.1005")],
+            "instant": [datetime(2026, 3, 1, 9, 14, 0, 123456), None, datetime(1999, 1, 1), None, None],
+            "day": [date(2026, 3, 1), None, date(2024, 2, 29), None, None],
+            "is_it": [True, False, None, True, False],
+            "count": [2**62, None, -1, 0, 1],
+        },
+        schema=SCHEMA,
+    )
+    with Warehouse(warehouse_url).transaction() as connection:
+        connection.execute(
+            "CREATE TABLE staging.round_trip (text text, amount numeric(18, 4), instant timestamp, day date,"
+            " is_it boolean, count bigint)"
+        )
+        assert copy_in(connection, "staging.round_trip", data) == 5
+        columns = "text, amount, instant, day, is_it, count"
+        again = fetch(connection, f"SELECT {columns} FROM staging.round_trip", SCHEMA)
+        one = fetch(connection, f"SELECT {columns} FROM staging.round_trip WHERE count = %s", SCHEMA, (1,))
+    assert again.equals(data)
+    assert one.to_pylist()[0]["amount"] == Decimal("3.1005")
+
+
+def test_an_empty_result_keeps_its_types(warehouse_url: str) -> None:
+    with Warehouse(warehouse_url).transaction() as connection:
+        table = fetch(connection, "SELECT '' AS text WHERE false", pa.schema([("text", pa.string())]))
+    assert table.num_rows == 0
+    assert table.schema.field("text").type == pa.string()
+
+
+def test_migrating_twice_changes_nothing(warehouse_url: str) -> None:
+    migrate(warehouse_url)
+    with psycopg.connect(warehouse_url) as connection:
+        rows = connection.execute("SELECT version_num FROM public.tallyback_version").fetchall()
+    assert len(rows) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE ledger.posting SET amount = 2",
+        "DELETE FROM ledger.journal_entry",
+        "TRUNCATE ledger.posting",
+        "INSERT INTO payout.approval VALUES ('b', 's', 'robin', now())",
+    ],
+)
+def test_the_pipeline_role_can_neither_rewrite_the_ledger_nor_approve(warehouse_url: str, statement: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), Warehouse(warehouse_url).transaction() as connection:
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize("table", ["ledger.posting", "ledger.journal_entry", "ops.decision", "payout.approval"])
+@pytest.mark.parametrize("statement", ["DELETE FROM {}", "TRUNCATE {} CASCADE"])
+def test_even_the_owner_is_refused(warehouse_url: str, table: str, statement: str) -> None:
+    with psycopg.connect(warehouse_url) as connection, pytest.raises(psycopg.errors.RaiseException):
+        connection.execute(statement.format(table))
+
+
+def test_a_failed_transaction_leaves_nothing(warehouse_url: str) -> None:
+    warehouse = Warehouse(warehouse_url)
+    insert = "INSERT INTO ref.period VALUES ('main', '2026-09-01', 'open')"
+    with pytest.raises(Stop), warehouse.transaction() as connection:
+        connection.execute(insert)
+        raise Stop("a person must act")
+    with warehouse.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM ref.period").fetchone() == (0,)
+
+
+def test_an_unmigrated_warehouse_says_what_to_run(database_url: str) -> None:
+    with pytest.raises(Stop, match="tallyback db migrate"), Warehouse(database_url).transaction() as connection:
+        connection.execute("SELECT count(*) FROM ledger.posting")
+
+
+def test_a_server_that_is_down_is_a_retry_and_the_url_stays_secret() -> None:
+    warehouse = Warehouse("postgresql://owner:hunter2@127.0.0.1:9/x?connect_timeout=1")
+    assert "hunter2" not in repr(warehouse)
+    with pytest.raises(Retry) as caught, warehouse.transaction():
+        pass
+    assert "hunter2" not in str(caught.value)
