@@ -1,0 +1,161 @@
+"""The elements of one large JSON array, one after another in flat memory, with numbers as the text they came as."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken
+from connectors.partners.text_source import read_text
+from etl.core.errors import Stop
+
+ELEMENT_CHARACTERS_MAX = 4 * 1024 * 1024
+_SHOWN_CHARACTERS = 300
+
+Json: TypeAlias = "str | bool | dict[str, Json] | list[Json] | None"
+"""A JSON value whose numbers (and NaN, Infinity) are kept as text: a float would change money."""
+
+
+class DoubledKey(dict[str, Json]):
+    """An object that gave one key two values, so that nobody can say which is meant."""
+
+
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    made = dict(pairs)
+    return made if len(made) == len(pairs) else DoubledKey(made)
+
+
+_DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_object)
+_BLANK = " \t\n\r"
+
+
+def array_elements(path: Path, what: str) -> Iterator[dict[str, Json] | Broken]:
+    """Yield the objects of the array that a file holds; an element that is no object, or doubles a key, is Broken.
+
+    Raises Stop where the file is no JSON array (an object with an error in it is quoted), is cut off, is not UTF-8,
+    is nested too deeply or has an element over the limit.
+    """
+    reader = _Reader(read_text(path, what), what)
+    first = reader.next_character()
+    if first == "{":
+        raise _object_for_array(reader, what)
+    if first != "[":
+        raise Stop(f"{what} is no JSON array, it begins with {reader.shown()}: check what was fetched.")
+    reader.skip()
+    if reader.next_character() == "]":
+        reader.skip()
+    else:
+        yield from _elements(reader, what)
+    if reader.next_character():
+        raise Stop(f"{what} goes on after its array, with {reader.shown()}: it is damaged, fetch the window again.")
+
+
+def _elements(reader: _Reader, what: str) -> Iterator[dict[str, Json] | Broken]:
+    while True:
+        start = reader.raw()
+        value = reader.value()
+        if isinstance(value, DoubledKey) or (isinstance(value, dict) and _has_doubled_key(value)):
+            yield Broken("a key stands twice in the row, so its value is unknown", start)
+        elif isinstance(value, dict):
+            yield value
+        else:
+            yield Broken("the row is no JSON object", start)
+        after = reader.next_character()
+        reader.skip()
+        if after == "]":
+            return
+        if after != ",":
+            raise Stop(f"{what}: after a row there is neither comma nor end: it is damaged, fetch the window again.")
+
+
+def _has_doubled_key(value: dict[str, Json]) -> bool:
+    return any(isinstance(inner, DoubledKey) for inner in value.values())
+
+
+def _object_for_array(reader: _Reader, what: str) -> Stop:
+    value = reader.value()
+    said = "nothing that names an error"
+    if isinstance(value, dict):
+        named = [(key, value[key]) for key in ("error", "description", "message", "errors") if value.get(key)]
+        text = "; ".join(f"{key}: {json.dumps(inner)}" for key, inner in named)
+        said = "".join(each if each.isprintable() else "?" for each in text)[:_SHOWN_CHARACTERS] or said
+    return Stop(f"{what} is one JSON object where an array of rows was expected; it says {said}. Fetch it again.")
+
+
+class _Reader:
+    """A place in a text that arrives in pieces; it holds one element and a piece, never the whole."""
+
+    def __init__(self, pieces: Iterator[str], what: str) -> None:
+        self._pieces = pieces
+        self._what = what
+        self._text = ""
+        self._at = 0
+
+    def next_character(self) -> str:
+        """Return the next character that is not blank without taking it, '' at the end."""
+        while True:
+            while self._at < len(self._text):
+                if self._text[self._at] not in _BLANK:
+                    return self._text[self._at]
+                self._at += 1
+            if not self._more(1):
+                return ""
+
+    def skip(self) -> None:
+        """Go on by one character."""
+        self._at += 1
+
+    def raw(self) -> str:
+        """Return the beginning of what comes next, for people."""
+        self.next_character()
+        return self._text[self._at : self._at + RAW_CHARACTERS_MAX]
+
+    def shown(self) -> str:
+        """Return the beginning of what comes next, short and printable, or 'nothing'."""
+        text = self.raw()[:40]
+        return ascii(text) if text else "nothing"
+
+    def value(self) -> Json:
+        """Return the JSON value that begins here and go behind it; Stop if it is cut off, malformed or too large."""
+        self.next_character()
+        wanted = 1
+        while True:
+            try:
+                value: Json
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                if len(self._text) - self._at > ELEMENT_CHARACTERS_MAX:
+                    raise Stop(
+                        f"{self._what} has a row of more than {ELEMENT_CHARACTERS_MAX:,} characters, or is damaged "
+                        f"there ({error.msg}); look at the landed bytes."
+                    ) from None
+                if not self._more(wanted):
+                    raise Stop(
+                        f"{self._what} is cut off or damaged after {error.pos - self._at:,} characters of a row "
+                        f"({error.msg}), at {self.shown()}: fetch the window again."
+                    ) from None
+                wanted *= 2
+            except RecursionError:
+                raise Stop(f"{self._what} is nested too deeply to be a report: look at the landed bytes.") from None
+            else:
+                # A value that touches the end of a piece may go on in the next one (a number).
+                if end == len(self._text) and self._more(1):
+                    continue
+                self._at = end
+                return value
+
+    def _more(self, pieces: int) -> bool:
+        """Take up to so many pieces more, let go of what lies behind, and return whether anything came."""
+        taken = []
+        for _ in range(pieces):
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            taken.append(piece)
+        if not taken:
+            return False
+        self._text = self._text[self._at :] + "".join(taken)
+        self._at = 0
+        return True

@@ -1,0 +1,251 @@
+"""TradeTracker: SOAP; a session by cookie, then the conversion transactions of each site, page after page.
+
+API: ws.tradetracker.com/soap/affiliate and its WSDL, read 2026-11-23. rpc/encoded, SOAP 1.1.
+Auth: `authenticate(customerID, passphrase)` sets a session cookie. Paging: limit and offset, sorted by ID, so that what
+is registered meanwhile comes last; the last page is read twice to see that nothing was taken out meanwhile.
+Window: by registration date, both ends inclusive; filters without an offset are clock readings at the partner
+(Europe/Amsterdam, the account's zone). Amounts: xsd:decimal. Times: xsd:dateTime, usually with an offset.
+Reversals: mutating (the same ID becomes `rejected`, with a reason). Paid is the flag `paidOut`.
+Quirks: fields appear over the years (all are read by name); `reference` is '' if missing; a value may be nil, or an
+`href` to one told before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from lxml import etree
+from pydantic import SecretStr
+
+from connectors.partners.account_settings import NO_CLOCK, observed, secret, setting, several, split_window
+from connectors.partners.rows import Broken, Values, batches
+from connectors.transport import answer as transport
+from connectors.transport.http import HttpClient, HttpSettings
+from connectors.transport.redaction import blank_secrets
+from connectors.transport.soap import SOAP_ENCODING, SoapClient
+from connectors.transport.xml import iterate_elements
+from etl.core.connector import (
+    Answer,
+    ChangeFeed,
+    ConnectorFacts,
+    Credentials,
+    FetchPlace,
+    Part,
+    ReversalModel,
+    VersionClock,
+    Window,
+)
+from etl.core.errors import Retry, Stop
+
+if TYPE_CHECKING:
+    from etl.core.configuration import PartnerAccount
+
+WSDL = Path(__file__).with_name("tradetracker.wsdl")
+PAGES_MAX = 2_000
+_URL = "https://ws.tradetracker.com/soap/affiliate"
+_PAGE_ROWS = "500"
+_NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
+_ROW = "{*}item"
+_ARRAY = "{*}conversionTransactions"
+_ARRAY_TYPE = f"{{{SOAP_ENCODING}}}arrayType"
+
+_ELEMENTS = {
+    "id": "ID",
+    "campaign_id": "campaign",
+    "reference": "reference",
+    "transaction_type": "transactionType",
+    "transaction_status": "transactionStatus",
+    "description": "description",
+    "currency": "currency",
+    "commission": "commission",
+    "order_amount": "orderAmount",
+    "registration_date": "registrationDate",
+    "assessment_date": "assessmentDate",
+    "originating_click_date": "originatingClickDate",
+    "rejection_reason": "rejectionReason",
+    "paid_out": "paidOut",
+}
+
+
+class TradeTracker:
+    """The connector for TradeTracker's affiliate service."""
+
+    facts = ConnectorFacts(
+        partner="tradetracker",
+        parse_version=1,
+        version_clock=VersionClock.OBSERVED,
+        clock_precision_seconds=1,
+        reversal_model=ReversalModel.MUTATING,
+        change_feed=ChangeFeed.ROLLING_REREAD,
+        states_scope=True,
+        longest_window_days=92,
+    )
+
+    def fetch(
+        self, account: PartnerAccount, credentials: Credentials, window: Window, place: FetchPlace
+    ) -> Sequence[Answer]:
+        """Return one answer whose parts are the pages of every site; Retry if a page set moved while it was read."""
+        passphrase = SecretStr(secret(account, credentials, "passphrase"))
+        settings = HttpSettings(
+            base_url=setting(account, credentials, "url", _URL),
+            connection=account.connection,
+            credential="passphrase",
+            other_secrets=(passphrase,),
+        )
+        page_rows = int(setting(account, credentials, "page_rows", _PAGE_ROWS))
+        place.directory.mkdir(parents=True, exist_ok=True)
+        with HttpClient(settings, clock=lambda: NO_CLOCK) as http:
+            service = SoapClient(WSDL, http)
+            service.call(
+                "authenticate",
+                customerID=int(secret(account, credentials, "customer_id")),
+                passphrase=passphrase.get_secret_value(),
+                sandbox=False,
+                locale=setting(account, credentials, "locale", "en_GB"),
+                demo=False,
+            )
+            pages = [
+                page
+                for site in several(account, "site_ids")
+                for page in _Site(service, http, account.name, site, window, page_rows).pages(place)
+            ]
+        observed_at = min(observed(each.answered_at, "TradeTracker's answer") for each in pages)
+        return (Answer(window, observed_at, tuple(p.part for p in pages), any(p.is_blanked for p in pages)),)
+
+    def flatten(self, parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+        """Yield the transactions of the SOAP answers as text columns."""
+        return batches(tuple(_ELEMENTS), _rows(parts))
+
+
+class _Page:
+    """A page on local disk, with the ids on it in order."""
+
+    def __init__(self, part: Part, answered_at: datetime, ids: Sequence[str | None], *, is_blanked: bool) -> None:
+        self.part = part
+        self.answered_at = answered_at
+        self.ids = ids
+        self.is_blanked = is_blanked
+
+
+class _Site:
+    """The transactions of one site in one window."""
+
+    def __init__(
+        self, service: SoapClient, http: HttpClient, account: str, site: str, window: Window, page_rows: int
+    ) -> None:
+        self._service = service
+        self._http = http
+        self._who = f"{account}, site {site}, {window}"
+        self._site = site
+        self._window = window
+        self._page_rows = page_rows
+
+    def pages(self, place: FetchPlace) -> list[_Page]:
+        """Return all pages, whose ids are all different and still the same at the end."""
+        pages: list[_Page] = []
+        while not pages or len(pages[-1].ids) == self._page_rows:
+            if len(pages) == PAGES_MAX:
+                raise Stop(f"{self._who}: more than {PAGES_MAX:,} pages of {self._page_rows}; fetch shorter windows.")
+            pages.append(self._page(len(pages), place))
+            if len(pages[-1].ids) > self._page_rows:
+                raise Stop(f"{self._who}: a page has more than the {self._page_rows} rows asked for; set page_rows.")
+        ids = [each for page in pages for each in page.ids]
+        if len(set(ids)) != len(ids):
+            raise Retry(f"{self._who}: a transaction stands on two pages, so the set moved; fetch it again.")
+        if len(pages) > 1:
+            # Sorted by ID, what is taken out shifts all that follows: the last page with rows shows it.
+            last = len(pages) - 1 if pages[-1].ids else len(pages) - 2
+            again = _ids(self._ask(last).content, self._who)
+            if again[: len(pages[last].ids)] != pages[last].ids:
+                raise Retry(f"{self._who}: transactions moved between pages while they were read; fetch it again.")
+        return pages
+
+    def _page(self, number: int, place: FetchPlace) -> _Page:
+        answer = self._ask(number)
+        content, is_blanked = blank_secrets(answer.content, self._http.secrets)
+        name = f"site-{self._site}-{self._window.from_on:%Y%m%d}-page-{number + 1:04d}.xml"
+        path = place.directory / name
+        path.write_bytes(content)
+        part = Part(path, name, f"text/xml;site={self._site}")
+        return _Page(part, answer.answered_at, _ids(content, self._who), is_blanked=is_blanked)
+
+    def _ask(self, number: int) -> transport.Answer:
+        last_day = split_window(self._window, 1)[-1].from_on
+        return self._service.call(
+            "getConversionTransactions",
+            affiliateSiteID=int(self._site),
+            options={
+                # Clock readings at the partner: a naive time is written without an offset.
+                "registrationDateFrom": datetime.combine(self._window.from_on, time.min),
+                "registrationDateTo": datetime.combine(last_day, time(23, 59, 59)),
+                "limit": self._page_rows,
+                "offset": number * self._page_rows,
+                "sort": "ID",
+                "sortDirection": "ascending",
+            },
+        )
+
+
+def _ids(content: bytes, what: str) -> list[str | None]:
+    return [_text(each.find("{*}ID")) for each in _items(content, what)]
+
+
+def _items(source: bytes | Path, what: str) -> Iterator[etree._Element]:
+    """Yield the transactions of an answer, and Stop at its end unless they are as many as its array says."""
+    count, declared = 0, None
+    for element in iterate_elements(source, _ROW, what=what):
+        parent = element.getparent()
+        if parent is not None and etree.QName(parent).localname == "conversionTransactions":
+            declared = parent.get(_ARRAY_TYPE, declared)
+            count += 1
+            yield element
+    if count == 0:
+        arrays = [each.get(_ARRAY_TYPE, "[0]") for each in iterate_elements(source, _ARRAY, what=what)]
+        if len(arrays) != 1:
+            raise Stop(f"{what} holds no conversionTransactions: it is no answer to this question; look at the bytes.")
+        declared = arrays[0]
+    if declared is not None and not declared.endswith((f"[{count}]", "[]")):
+        raise Stop(f"{what} declares {declared} but holds {count} rows: it is not whole; fetch the window again.")
+
+
+def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken]:
+    for part in parts:
+        # An element may stand once, with an id, and be referred to after that.
+        told: dict[str, str | None] = {}
+        for element in _items(part, f"the TradeTracker answer {part.name[:40]}"):
+            yield _row(element, told)
+
+
+def _row(element: etree._Element, told: dict[str, str | None]) -> Values | Broken:
+    names = {name: [each for each in element if etree.QName(each).localname == name] for name in _ELEMENTS.values()}
+    doubled = [name for name, found in names.items() if len(found) > 1]
+    if doubled:
+        return Broken(f"{doubled[0]} stands twice in the row", etree.tostring(element, encoding="unicode"))
+    first = {name: found[0] if found else None for name, found in names.items()}
+    campaign = first["campaign"]
+    values = {name: _text(child) for name, child in first.items() if name != "campaign"}
+    if campaign is not None:
+        values["campaign"] = _campaign(campaign, told)
+    return tuple(values.get(name) for name in _ELEMENTS.values())
+
+
+def _campaign(campaign: etree._Element, told: dict[str, str | None]) -> str | None:
+    reference = campaign.get("href")
+    if reference is not None:
+        return told.get(reference.removeprefix("#"))
+    found = _text(campaign.find("{*}ID"))
+    name = campaign.get("id")
+    if name is not None:
+        told[name] = found
+    return found
+
+
+def _text(element: etree._Element | None) -> str | None:
+    """Return the text of an element, None where it is absent or nil."""
+    if element is None or element.get(_NIL) in ("true", "1"):
+        return None
+    return element.text or ""
