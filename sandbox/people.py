@@ -61,7 +61,8 @@ def _letters(chance: random.Random, length: int) -> str:
 
 
 def _belgian(chance: random.Random) -> str:
-    body = _digits(chance, 10)
+    # Belgian numbers begin with the bank's; only some of them are given out.
+    body = chance.choice(("001", "063", "310", "733")) + _digits(chance, 7)
     return f"{body}{int(body) % 97 or 97:02d}"
 
 

@@ -164,7 +164,7 @@ def _place(row: Invoice, earlier: Sequence[Standing], program: Program, result: 
         if standing is None or standing.left <= 0:
             if program.partner == RAKUTEN:
                 before = row.ordered_at - timedelta(days=30)
-                result.orphans.append(Orphan(program.program_id, row.order_id[1:], before, row.ordered_at, amount))
+                result.orphans.append(Orphan(program.program_id, row.order_id, before, row.ordered_at, amount))
             else:
                 result.unplaceable_count += 1
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -18,14 +19,18 @@ def announce(port: int) -> None:
 
 
 def end_with_parent() -> None:
-    """End this process as soon as standard input, a pipe the parent holds, is closed: by a parent that dies, too.
+    """End this process as soon as its parent closes the pipe at standard input, or dies.
 
-    Unlike a death signal, this does not depend on which thread of the parent started the process.
+    Unlike a death signal, neither depends on which thread of the parent started the process. The pipe alone would not
+    do: a fork of the parent holds it open, too.
     """
+    parent = os.getppid()
 
     def wait() -> None:
-        while os.read(0, 1024):
-            pass
+        while os.getppid() == parent:
+            readable, _, _ = select.select([0], [], [], 0.5)
+            if readable and not os.read(0, 1024):
+                break
         os._exit(0)
 
     threading.Thread(target=wait, name="end with parent", daemon=True).start()

@@ -34,6 +34,8 @@ class Reports:
         self._networks = sorted({program.network for program in programs if program.network is not None})
         self._first_on = first_on
         self._rows: dict[tuple[int, date], list[Row]] = defaultdict(list)
+        # Written once: a listing tells the size of every file.
+        self._contents: dict[tuple[int, date], bytes] = {}
         for row in rows:
             network = self._programs[row.program_id].network
             assert network is not None
@@ -51,7 +53,13 @@ class Reports:
 
     def content(self, network: int, day: date) -> bytes:
         """Return the bytes of the file of a network and day."""
-        rows = sorted(self._rows[(network, day)], key=lambda row: (row.click_ref or "null", row.transaction_id))
+        key = (network, day)
+        if key not in self._contents:
+            self._contents[key] = self._written(key)
+        return self._contents[key]
+
+    def _written(self, key: tuple[int, date]) -> bytes:
+        rows = sorted(self._rows.get(key, []), key=lambda row: (row.click_ref or "null", row.transaction_id))
         lines = [self._line(row) for row in rows] or [NOTHING]
         return ("\ufeff" + "\n".join([HEADER, *lines]) + "\n").encode()
 
@@ -67,9 +75,9 @@ class Reports:
                 _day(row.occurred_at),
                 f"{row.occurred_at:%H:%M:%S}",
                 _quoted(row.sku),
-                _amount(state.sale_amount),
+                shown_amount(state.sale_amount),
                 str(row.item_count),
-                _amount(state.commission_amount),
+                shown_amount(state.commission_amount),
                 _day(row.processed_at),
                 f"{row.processed_at:%H:%M:%S}",
                 _quoted(row.transaction_id),
@@ -180,7 +188,7 @@ def _day(instant: datetime) -> str:
     return f"{instant.month}/{instant.day}/{instant:%y}"
 
 
-def _amount(amount: Decimal) -> str:
+def shown_amount(amount: Decimal) -> str:
     """Return an amount without trailing zeros, quoted with thousands commas from 1,000 up."""
     shown = f"{amount:,f}"
     if "." in shown:
