@@ -1,0 +1,334 @@
+"""A person's way in: the `tallyback` command line. Whatever Airflow runs can be run here."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from etl.core.connector import Window
+from etl.core.context import StageResult
+from etl.core.errors import Retry, Stop
+from etl.core.settings import Settings
+from etl.installation import Installation, clock, credentials_from_environment, open_installation
+
+app = typer.Typer(
+    name="tallyback",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="What affiliate partners owe you, what you owe your members, and what you may pay out today: to the cent, "
+    "with proof.\n\nA day: `tallyback run` fetches, checks, reconciles and books everything due; `tallyback verify` "
+    "proves the books; `tallyback breaks list` shows what a person must look at; `tallyback payout`, `approve` and "
+    "`transmit` pay; `tallyback report` writes the reconciliation. To try your own data without a warehouse: "
+    "`tallyback match --help`.",
+)
+db = typer.Typer(no_args_is_help=True, help="The warehouse.")
+config = typer.Typer(no_args_is_help=True, help="The configuration under config/.")
+keys = typer.Typer(no_args_is_help=True, help="Keys that encrypt personal data.")
+reference = typer.Typer(no_args_is_help=True, help="Programs, cashback rules and exchange rates.")
+app.add_typer(db, name="db")
+app.add_typer(config, name="config")
+app.add_typer(keys, name="keys")
+app.add_typer(reference, name="reference")
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day it runs for; today if absent.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn an error raised on purpose into one message and an exit status: 75 try again, 1 a person must act."""
+    try:
+        yield
+    except Retry as error:
+        err.print(f"[yellow]Not now:[/] {error}", highlight=False)
+        raise typer.Exit(75) from error
+    except Stop as error:
+        err.print(f"[red]Stopped:[/] {error}", highlight=False)
+        raise typer.Exit(1) from error
+
+
+def settings() -> Settings:
+    """Return the settings; Stop naming each that is missing or wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        names = ", ".join("TALLYBACK_" + "_".join(str(part) for part in item["loc"]).upper() for item in error.errors())
+        raise Stop(f"these settings are missing or wrong: {names}; `tallyback doctor` explains each") from None
+
+
+def installation() -> Installation:
+    """Return the installation the environment describes."""
+    return open_installation(settings())
+
+
+def actor() -> str:
+    """Return who is at the keyboard: TALLYBACK_PERSON, else the login name."""
+    return os.environ.get("TALLYBACK_PERSON") or os.environ.get("USER") or os.environ.get("LOGNAME") or ""
+
+
+def person(given: str | None) -> str:
+    """Return the named person; Stop if nobody is named."""
+    name = given or actor()
+    if not name:
+        raise Stop("say who you are: --by NAME or TALLYBACK_PERSON")
+    return name
+
+
+def day_of(given: datetime | None, opened: Installation) -> date:
+    """Return the given day, else today by the installation's clock."""
+    return (given or clock(opened.settings)).date()
+
+
+def show(result: StageResult) -> None:
+    """Print what a stage did: its counts, then its note."""
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in result.counts) or "nothing to count"
+    out.print(f"[bold]{result.stage}[/] {result.key}: {counts}", highlight=False)
+    if result.note:
+        out.print(f"  {result.note}", highlight=False)
+
+
+def run_one(stage: str, key: str, day: datetime | None, window: Window | None = None) -> None:
+    """Run one stage for one key and print what it did."""
+    from etl.pipeline import Task, run_stage
+
+    with told():
+        opened = installation()
+        known_at = clock(opened.settings)
+        task = Task(stage, key, (day or known_at).date(), window)
+        result = run_stage(
+            opened,
+            task,
+            run_id=f"cli/{stage}/{uuid.uuid4()}",
+            known_at=known_at,
+            actor=actor() or "command line",
+            credentials=credentials_from_environment(),
+        )
+        show(result)
+
+
+@db.command("migrate")
+def db_migrate() -> None:
+    """Bring the warehouse to the newest schema (safe to run twice; run as the owner)."""
+    from etl.core.warehouse import migrate
+
+    with told():
+        migrate(settings().warehouse_url.get_secret_value())
+        out.print("The warehouse is at the newest schema.")
+
+
+@config.command("check")
+def config_check(folder: Annotated[Path, typer.Argument(help="The configuration's folder.")] = Path("config")) -> None:
+    """Check all YAML under the folder against its schema; every problem is named at once."""
+    from etl.core.configuration import load
+
+    with told():
+        found = load(folder)
+    out.print(
+        f"Entity {found.entity.name}, {len(found.accounts)} partner accounts, {len(found.click_sources)} click "
+        f"sources, {len(found.banks)} banks: no problem found."
+    )
+
+
+@keys.command("create")
+def keys_create(path: Annotated[Path, typer.Argument(help="Where to write it; readable by you alone.")]) -> None:
+    """Make a key file. Keep a copy apart: without it, no IBAN can be read again."""
+    from etl.core.encryption import create_key_file
+
+    with told():
+        create_key_file(path)
+        out.print(f"Wrote {path}. Keep a copy of it apart from the database.")
+
+
+@reference.command("load")
+def reference_load(
+    folder: Annotated[Path | None, typer.Argument(help="Folder with programs.csv and cashback_rules.csv.")] = None,
+    day: Day = None,
+) -> None:
+    """Load programs and cashback rules from CSV; a second run writes nothing, a changed term is refused."""
+    if folder is not None:
+        os.environ["TALLYBACK_REFERENCE"] = str(folder)
+    run_one("reference", "reference", day)
+
+
+@reference.command("rates")
+def reference_rates(
+    file: Annotated[Path | None, typer.Argument(help="The ECB's eurofxref-hist as csv, zip or gz.")] = None,
+    day: Day = None,
+) -> None:
+    """Load the ECB's reference rates; known days are left as they are."""
+    if file is not None:
+        os.environ["TALLYBACK_RATES"] = str(file)
+    run_one("rates", "rates", day)
+
+
+@app.command()
+def fetch(
+    account: Annotated[str, typer.Argument(help="Partner account, as in config/partners.")],
+    since: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day after the last.")] = None,
+    day: Day = None,
+) -> None:
+    """Fetch a window of a partner account and land its bytes; without --from and --until, every window that is due."""
+    window = None
+    with told():
+        if (since is None) != (until is None):
+            raise Stop("give both --from and --until, or neither")
+        if since is not None and until is not None:
+            if until <= since:
+                raise Stop(f"--until {until.date()} must be after --from {since.date()}")
+            window = Window(since.date(), until.date())
+    run_one("fetch", account, day, window)
+
+
+def _stage_command(stage: str, argument: str, text: str) -> Callable[..., None]:
+    def command(key: Annotated[str, typer.Argument(help=argument)], day: Day = None) -> None:
+        run_one(stage, key, day)
+
+    command.__doc__ = text
+    return command
+
+
+_ACCOUNT = "Partner account, as in config/partners."
+app.command("parse")(_stage_command("parse", _ACCOUNT, "Parse what was landed and not parsed yet; rejects are stored."))
+app.command("validate")(
+    _stage_command("validate", _ACCOUNT, "Check what was parsed; rows are rejected, deliveries held.")
+)
+app.command("clicks")(
+    _stage_command("clicks", "Click source, as in config/clicks.", "Load new clicks and conversions.")
+)
+_ENTITY = "The entity, as in config/entity.yaml."
+app.command("reconcile")(_stage_command("reconcile", _ENTITY, "Find versions, sales, matches and breaks."))
+app.command("accrue")(_stage_command("accrue", _ENTITY, "Post what every touched sale should have and has not."))
+
+
+@app.command()
+def run(
+    day: Day = None,
+    verbose: Annotated[bool, typer.Option(help="Print each stage as it ends.")] = True,
+) -> None:
+    """Run all stages that are due on a day, from reference data to accrual: what the DAGs run, in one process."""
+    from etl.pipeline import run_day
+
+    with told():
+        opened = installation()
+        known_at = clock(opened.settings)
+        run_day(
+            opened,
+            (day or known_at).date(),
+            run_id=f"cli/run/{uuid.uuid4()}",
+            known_at=known_at,
+            actor=actor() or "command line",
+            credentials=credentials_from_environment(),
+            told=show if verbose else lambda _: None,
+        )
+
+
+@app.command()
+def match(
+    clicks: Annotated[Path, typer.Option(help="Parquet of clicks (canonical schema).")],
+    transactions: Annotated[Path, typer.Option(help="Parquet of transactions (canonical schema).")],
+    programs: Annotated[Path, typer.Option(help="Parquet of programs (canonical schema).")],
+    output: Annotated[Path, typer.Option("--out", help="Folder for match.parquet and break.parquet.")],
+    conversions: Annotated[Path | None, typer.Option(help="Parquet of our own conversions.")] = None,
+    memory_limit: Annotated[str, typer.Option(help="What the engine may use before it spills.")] = "2GB",
+) -> None:
+    """Match transactions with clicks from files alone, no warehouse: to try Tallyback on your own data."""
+    from etl.core.engine import Engine
+    from etl.match import match_files
+
+    with told():
+        for path in (clicks, transactions, programs, *([conversions] if conversions else [])):
+            if not path.is_file():
+                raise Stop(f"there is no file {path}")
+        output.mkdir(parents=True, exist_ok=True)
+        counts = match_files(clicks, transactions, programs, conversions, output, Engine(memory_limit))
+        show(StageResult("match", str(output), tuple(counts), ""))
+
+
+@app.command()
+def verify(as_json: AsJson = False, day: Day = None) -> None:
+    """Prove the books: posted = target for every document and account, and every other promise that data can break."""
+    from etl.verify import verify as prove
+
+    with told():
+        opened = installation()
+        known_at = clock(opened.settings)
+        context = opened.context(f"cli/verify/{uuid.uuid4()}", known_at, actor() or "command line")
+        checks = prove(context, day_of(day, opened))
+    if as_json:
+        print(json.dumps([{name: str(getattr(check, name)) for name in check.__slots__} for check in checks], indent=2))
+    else:
+        table = Table("check", "expected", "actual", "difference", "")
+        for check in checks:
+            mark = "[green]holds[/]" if check.is_ok else "[red]BROKEN[/]"
+            table.add_row(check.name, str(check.expected), str(check.actual), str(check.difference), mark)
+        out.print(table)
+    if not all(check.is_ok for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    month: Annotated[datetime, typer.Option(formats=["%Y-%m"], help="The period, as 2026-09.")],
+    output: Annotated[Path | None, typer.Option("--out", help="Folder; the installation's if absent.")] = None,
+    day: Day = None,
+) -> None:
+    """Write the reconciliation report of a period as HTML and XLSX."""
+    from etl.report import report as write
+
+    with told():
+        opened = installation()
+        context = opened.context(f"cli/report/{uuid.uuid4()}", clock(opened.settings), actor() or "command line")
+        folder = (output or opened.settings.reports).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        show(write(context, month.date().replace(day=1), day_of(day, opened), folder))
+
+
+@app.command()
+def release(
+    delivery: Annotated[str, typer.Argument(help="The held delivery.")],
+    reason: Annotated[str, typer.Option(help="Why it may go on.")],
+    by: Annotated[str | None, typer.Option(help="Who you are.")] = None,
+) -> None:
+    """Release a delivery that a check holds; the next reconcile takes it in."""
+    from etl.validate import release as release_delivery
+
+    with told():
+        opened = installation()
+        context = opened.context(f"cli/release/{uuid.uuid4()}", clock(opened.settings), person(by))
+        release_delivery(context, delivery, person(by), reason)
+        out.print(f"Released {delivery}.")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def sandbox(context: typer.Context) -> None:
+    """The sandbox world (up, build, clock, truth): see `tallyback sandbox --help`."""
+    raise typer.Exit(subprocess.run([sys.executable, "-m", "sandbox", *context.args], check=False).returncode)
+
+
+def month_before(day: date) -> date:
+    """Return the first day of the month before the one of `day`."""
+    return (day.replace(day=1) - timedelta(days=1)).replace(day=1)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""One installation opened for use: configuration, warehouse, lake, engine, and the credentials of its connections."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from etl.core.configuration import Configuration, load
+from etl.core.connector import Credentials
+from etl.core.context import Context
+from etl.core.encryption import KeyRing, key_ring_from_file
+from etl.core.engine import Engine
+from etl.core.errors import Stop
+from etl.core.lake import FolderLake
+from etl.core.settings import Settings
+from etl.core.warehouse import Warehouse
+
+CredentialsOf = Callable[[str], Credentials]
+"""Returns the secrets of a connection by its name: from the environment, or from Airflow's connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What the settings point at, opened; nothing is connected before it is used."""
+
+    settings: Settings
+    configuration: Configuration
+    warehouse: Warehouse
+    lake: FolderLake
+    engine: Engine
+
+    def context(self, run_id: str, known_at: datetime, actor: str) -> Context:
+        """Return what a stage is handed for one run."""
+        temporary = self.settings.temporary.absolute()
+        temporary.mkdir(parents=True, exist_ok=True)
+        return Context(
+            run_id=run_id,
+            known_at=known_at,
+            configuration=self.configuration,
+            warehouse=self.warehouse,
+            lake=self.lake,
+            engine=self.engine,
+            temporary=temporary,
+            actor=actor,
+        )
+
+    def key_ring(self) -> KeyRing:
+        """Return the keys that encrypt personal data; Stop with what to run if there are none."""
+        if not self.settings.key_file.exists():
+            raise Stop(f"there is no key file {self.settings.key_file}: make one with `tallyback keys create`")
+        return key_ring_from_file(self.settings.key_file)
+
+
+def open_installation(settings: Settings) -> Installation:
+    """Return the installation that `settings` describe; Stop with every problem of its configuration."""
+    temporary = settings.temporary.absolute()
+    return Installation(
+        settings=settings,
+        configuration=load(settings.configuration),
+        warehouse=Warehouse(settings.warehouse_url.get_secret_value()),
+        lake=FolderLake(settings.lake.absolute()),
+        engine=Engine(settings.memory_limit, temporary=temporary / "spill"),
+    )
+
+
+def credentials_from_environment(environment: Mapping[str, str] | None = None) -> CredentialsOf:
+    """Return a reader of `TALLYBACK_CONNECTION_<NAME>` variables, each a JSON object of names and values."""
+    variables = os.environ if environment is None else environment
+
+    def read(connection: str) -> Credentials:
+        name = f"TALLYBACK_CONNECTION_{connection.upper()}"
+        text = variables.get(name)
+        if text is None:
+            raise Stop(f"the connection {connection} is not set: put a JSON object of its values into {name}")
+        try:
+            values = json.loads(text)
+        except ValueError:
+            # The text is secret: neither it nor the place of the fault is shown.
+            raise Stop(f'{name} is not a JSON object such as {{"token": "…"}}: correct it') from None
+        if not isinstance(values, dict):
+            raise Stop(f'{name} is not a JSON object such as {{"token": "…"}}: correct it')
+        return Credentials({str(key): str(value) for key, value in values.items()})
+
+    return read
+
+
+def clock(settings: Settings) -> datetime:
+    """Return now as naive UTC: the machine's clock, or the sandbox's where one is set."""
+    if settings.clock is None:
+        return datetime.now(UTC).replace(tzinfo=None)
+    return read_clock(settings.clock)
+
+
+def read_clock(path: Path) -> datetime:
+    """Return the simulated now of a sandbox's clock file."""
+    text = str(json.loads(path.read_text(encoding="utf-8"))["now"])
+    return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)

@@ -1,0 +1,169 @@
+"""Run one stage for one key: the single way in for the DAGs and the command line, each run recorded in ops.run.
+
+Connectors, payout rails and bank inboxes are chosen here and handed to the stages, which know none of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from etl.core.connector import Credentials, Window
+from etl.core.context import Context, StageResult
+from etl.core.errors import Stop
+from etl.installation import CredentialsOf, Installation
+
+STAGES = (
+    "reference",
+    "rates",
+    "clicks",
+    "fetch",
+    "parse",
+    "validate",
+    "reconcile",
+    "accrue",
+    "payout",
+    "export",
+    "transmit",
+    "verify",
+    "report",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One stage for one key on one day. `window` is for fetch alone; without one, the windows that are due are fetched.
+
+    Keys: a partner account (fetch, parse, validate), a click source (clicks), a bank (payout), a batch (export,
+    transmit), and the entity for all others.
+    """
+
+    stage: str
+    key: str
+    day: date
+    window: Window | None = None
+
+
+def run_stage(
+    installation: Installation, task: Task, *, run_id: str, known_at: datetime, actor: str, credentials: CredentialsOf
+) -> StageResult:
+    """Run `task` and return what it did; the run is recorded whether it ends well or not.
+
+    Raises Retry or Stop from the stage, and Stop for a stage or key that does not exist.
+    """
+    stage = _STAGES.get(task.stage)
+    if stage is None:
+        raise Stop(f"there is no stage {task.stage!r}: choose one of {', '.join(STAGES)}")
+    context = installation.context(run_id, known_at, actor)
+    _begin(context, task)
+    try:
+        result = stage(installation, context, task, credentials)
+    except BaseException as error:
+        _end(context, "failed", StageResult(task.stage, task.key, (), f"{type(error).__name__}: {error}"))
+        raise
+    _end(context, "done", result)
+    return result
+
+
+def _begin(context: Context, task: Task) -> None:
+    with context.warehouse.transaction() as connection:
+        connection.execute(
+            "INSERT INTO ops.run (run_id, stage, key, day, started_at, state, code_version, configuration_hash)"
+            " VALUES (%s, %s, %s, %s, %s, 'running', %s, %s)"
+            " ON CONFLICT (run_id) DO UPDATE SET state = 'running', started_at = excluded.started_at, ended_at = NULL",
+            (
+                context.run_id,
+                task.stage,
+                task.key,
+                task.day,
+                context.known_at,
+                version("tallyback"),
+                context.configuration.hash,
+            ),
+        )
+
+
+def _end(context: Context, state: str, result: StageResult) -> None:
+    with context.warehouse.transaction() as connection:
+        connection.execute(
+            "UPDATE ops.run SET state = %s, ended_at = %s, counts = %s, note = %s WHERE run_id = %s",
+            (state, context.known_at, json.dumps(dict(result.counts)), result.note[:2000], context.run_id),
+        )
+
+
+def _added(stage: str, key: str, results: list[StageResult], note: str) -> StageResult:
+    counts: dict[str, int] = {}
+    for result in results:
+        for name, count in result.counts:
+            counts[name] = counts.get(name, 0) + count
+    return StageResult(stage, key, tuple(counts.items()), note)
+
+
+def _fetch(installation: Installation, context: Context, task: Task, credentials: CredentialsOf) -> StageResult:
+    from connectors.partners import connector_for
+    from etl.fetch import fetch, windows_due
+    from etl.land import land
+
+    account = context.configuration.account(task.key)
+    connector = connector_for(account.partner)
+    windows = [task.window] if task.window else windows_due(context, account, connector, task.day)
+    secrets = credentials(account.connection)
+    budget = installation.settings.temporary.absolute() / "budget"
+    results = []
+    for window in windows:
+        # Landed window by window, so that an interrupted fetch keeps what it has.
+        answers = fetch(context, account, connector, secrets, window, budget)
+        results.append(land(context, account, connector, answers))
+    spans = ", ".join(str(window) for window in windows) or "no window is due"
+    return _added("fetch", task.key, results, spans)
+
+
+def _parse(_: Installation, context: Context, task: Task, __: CredentialsOf) -> StageResult:
+    from connectors.partners import connector_for
+    from etl.parse import parse
+
+    account = context.configuration.account(task.key)
+    return parse(context, account, connector_for(account.partner))
+
+
+def _validate(_: Installation, context: Context, task: Task, __: CredentialsOf) -> StageResult:
+    from connectors.partners import connector_for
+    from etl.validate import validate
+
+    account = context.configuration.account(task.key)
+    return validate(context, account, connector_for(account.partner).facts)
+
+
+def _reconcile(_: Installation, context: Context, task: Task, __: CredentialsOf) -> StageResult:
+    from etl.reconcile import reconcile
+
+    return reconcile(context, task.day)
+
+
+def _accrue(_: Installation, context: Context, task: Task, __: CredentialsOf) -> StageResult:
+    from etl.accrue import accrue
+
+    return accrue(context, task.day)
+
+
+def _folder(path: Path | None, name: str) -> Path:
+    if path is None:
+        raise Stop(f"TALLYBACK_{name} is not set: name the file or folder there")
+    return path
+
+
+Stage = Callable[[Installation, Context, Task, CredentialsOf], StageResult]
+
+_STAGES: dict[str, Stage] = {
+    "fetch": _fetch,
+    "parse": _parse,
+    "validate": _validate,
+    "reconcile": _reconcile,
+    "accrue": _accrue,
+}
+
+__all__ = ["STAGES", "Credentials", "Task", "run_stage"]
