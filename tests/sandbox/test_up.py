@@ -134,3 +134,14 @@ def test_a_mistake_on_the_command_line_is_one_line_and_a_code(
         assert main(arguments) == 1
         error = capsys.readouterr().err
         assert told in error and error.count("\n") == 1
+
+
+def test_the_oracle_shares_no_code_with_what_it_judges() -> None:
+    script = (
+        "import sys\n"
+        "import sandbox.__main__, sandbox.folder, sandbox.servers.start, sandbox.truth, sandbox.up, sandbox.world\n"
+        "assert 'sandbox.defects' in sys.modules\n"
+        "print([name for name in sys.modules if name.partition('.')[0] in ('etl', 'connectors')])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
