@@ -12,7 +12,7 @@ from datetime import date, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from etl.core.connector import Credentials, Window
+from etl.core.connector import Window
 from etl.core.context import Context, StageResult
 from etl.core.errors import Stop
 from etl.installation import CredentialsOf, Installation
@@ -150,6 +150,88 @@ def _accrue(_: Installation, context: Context, task: Task, __: CredentialsOf) ->
     return accrue(context, task.day)
 
 
+def _clicks(installation: Installation, context: Context, task: Task, credentials: CredentialsOf) -> StageResult:
+    from connectors.clicks.sql_source import SqlSource
+    from etl.clicks import load_clicks
+    from etl.payees import load_payees
+
+    source = context.configuration.click_source(task.key)
+    reader = SqlSource(source, credentials(source.connection)["url"])
+    try:
+        results = [load_clicks(context, source, reader, context.known_at)]
+        if source.payees is not None:
+            results.append(load_payees(context, source, reader, installation.key_ring(), context.known_at))
+    finally:
+        reader.close()
+    return _added("clicks", task.key, results, "; ".join(result.note for result in results if result.note))
+
+
+def _reference(installation: Installation, context: Context, task: Task, _: CredentialsOf) -> StageResult:
+    from etl.reference import load_programs, load_rules
+
+    folder = _folder(installation.settings.reference, "REFERENCE")
+    results = [load_programs(context, folder / "programs.csv"), load_rules(context, folder / "cashback_rules.csv")]
+    return _added("reference", task.key, results, "")
+
+
+def _rates(installation: Installation, context: Context, _: Task, __: CredentialsOf) -> StageResult:
+    from etl.rates import load_rates
+
+    return load_rates(context, _folder(installation.settings.rates, "RATES"))
+
+
+def _verify(_: Installation, context: Context, task: Task, __: CredentialsOf) -> StageResult:
+    from etl.verify import verify
+
+    checks = verify(context, task.day)
+    broken = [check for check in checks if not check.is_ok]
+    if broken:
+        listed = "; ".join(f"{each.name}: expected {each.expected}, found {each.actual}" for each in broken[:10])
+        raise Stop(f"the books do not prove: {listed}")
+    return StageResult("verify", task.key, (("checks", len(checks)), ("differences", 0)), "every check holds")
+
+
+def _report(installation: Installation, context: Context, task: Task, _: CredentialsOf) -> StageResult:
+    from etl.report import report
+
+    folder = installation.settings.reports.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return report(context, task.day.replace(day=1), context.known_at.date(), folder)
+
+
+def run_day(
+    installation: Installation,
+    day: date,
+    *,
+    run_id: str,
+    known_at: datetime,
+    actor: str,
+    credentials: CredentialsOf,
+    told: Callable[[StageResult], None],
+) -> list[StageResult]:
+    """Run every stage due on `day`, from reference data to accrual, and return what each did, told as it ends."""
+    configuration = installation.configuration
+    entity = configuration.entity.name
+    tasks = [("reference", entity), ("rates", entity)]
+    tasks += [("clicks", source.name) for source in configuration.click_sources]
+    tasks += [(stage, account.name) for account in configuration.accounts for stage in ("fetch", "parse", "validate")]
+    tasks += [("reconcile", entity), ("accrue", entity)]
+    results = []
+    for stage, key in tasks:
+        results.append(
+            run_stage(
+                installation,
+                Task(stage, key, day),
+                run_id=f"{run_id}/{stage}/{key}",
+                known_at=known_at,
+                actor=actor,
+                credentials=credentials,
+            )
+        )
+        told(results[-1])
+    return results
+
+
 def _folder(path: Path | None, name: str) -> Path:
     if path is None:
         raise Stop(f"TALLYBACK_{name} is not set: name the file or folder there")
@@ -164,6 +246,9 @@ _STAGES: dict[str, Stage] = {
     "validate": _validate,
     "reconcile": _reconcile,
     "accrue": _accrue,
+    "clicks": _clicks,
+    "reference": _reference,
+    "rates": _rates,
+    "verify": _verify,
+    "report": _report,
 }
-
-__all__ = ["STAGES", "Credentials", "Task", "run_stage"]

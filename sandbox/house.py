@@ -1,0 +1,190 @@
+"""An installation of Tallyback for a sandbox world: folder, databases, configuration, environment of its runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import yaml
+
+from etl.core.embedded import EmbeddedPostgres
+from etl.core.encryption import create_key_file
+from etl.core.warehouse import migrate
+from sandbox import clock, folder
+from sandbox.world import build_world
+
+SPAN = (date(2026, 9, 1), date(2026, 10, 1))
+"""The month of the generated world."""
+
+DEBTOR_IBAN = "DE89370400440532013000"
+"""The specimen IBAN of the registry: no account of anybody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one sandbox world and its installation live: everything under `root`, nothing elsewhere."""
+
+    root: Path
+    name: str
+
+    @property
+    def postgres(self) -> EmbeddedPostgres:
+        """Return the embedded server, shared by all worlds under this root."""
+        return EmbeddedPostgres(self.root / "postgres")
+
+    @property
+    def home(self) -> Path:
+        """Return the folder of this world's installation."""
+        return self.root / self.name
+
+    @property
+    def world(self) -> Path:
+        """Return the folder of the world itself: its servers' state, its truth."""
+        return self.home / "world"
+
+
+def prepare(place: Place, *, seed: int, size: str, orders: Path | None, rates: Path | None) -> str:
+    """Make what is missing of the world and its installation, and return the warehouse's URL. The server must run."""
+    place.home.mkdir(parents=True, exist_ok=True)
+    server = place.postgres
+    warehouse = server.create_database(f"tallyback_{place.name}")
+    server.create_database(f"airflow_{place.name}")
+    migrate(warehouse)
+    if not (place.home / "built").exists():
+        # A world that was interrupted while it was made is made again from nothing.
+        shutil.rmtree(place.world, ignore_errors=True)
+        server.drop_database(f"tracker_{place.name}")
+        tracker = server.create_database(f"tracker_{place.name}").replace("postgresql://", "postgresql+psycopg://", 1)
+        folder.save(build_world(seed, size, *SPAN, orders_path=orders, rates_path=rates), place.world, tracker)
+        (place.home / "built").touch()
+    keys = place.home / "keys"
+    if not keys.exists():
+        create_key_file(keys)
+    _write_configuration(place.home / "config", place.world)
+    return warehouse
+
+
+def environment(place: Place, warehouse_url: str, rates: Path | None = None) -> dict[str, str]:
+    """Return the settings and connections of this installation; the servers' addresses must have been written."""
+    addresses = json.loads((place.world / "addresses.json").read_text(encoding="utf-8"))
+    credentials = json.loads((place.world / "credentials.json").read_text(encoding="utf-8"))
+    connections = {name: {**_flat(addresses.get(name, {})), **_flat(credentials[name])} for name in credentials}
+    variables = {
+        "TALLYBACK_WAREHOUSE_URL": warehouse_url,
+        "TALLYBACK_LAKE": str(place.home / "lake"),
+        "TALLYBACK_CONFIGURATION": str(place.home / "config"),
+        "TALLYBACK_TEMPORARY": str(place.home / "temporary"),
+        "TALLYBACK_REPORTS": str(place.home / "reports"),
+        "TALLYBACK_KEY_FILE": str(place.home / "keys"),
+        "TALLYBACK_REFERENCE": str(place.world),
+        "TALLYBACK_RATES": str(rates or place.world / "eurofxref-hist.csv"),
+        "TALLYBACK_CLOCK": str(place.world / "clock.json"),
+        "GX_ANALYTICS_ENABLED": "false",
+    }
+    for name, values in connections.items():
+        variables[f"TALLYBACK_CONNECTION_{name.upper()}"] = json.dumps(values)
+    return variables
+
+
+def advance(place: Place, instant: str) -> None:
+    """Move the simulated now forward to `instant` (ISO, UTC); a clock already later stays."""
+    wanted = datetime.fromisoformat(instant).replace(tzinfo=None)
+    if clock.now(place.world) < wanted:
+        clock.set(place.world, wanted)
+
+
+def _flat(values: dict[str, object]) -> dict[str, str]:
+    return {key: ",".join(map(str, value)) if isinstance(value, list) else str(value) for key, value in values.items()}
+
+
+def _write_configuration(config: Path, world: Path) -> None:
+    facts = json.loads((world / "world.json").read_text(encoding="utf-8"))
+    start_on = str(facts["from_on"])[:10]
+    account = {"cashback_payable_on": "approval"}
+    contents: dict[str, dict[str, object]] = {
+        "entity": {"name": "main", "base_currency": "EUR", "books_zone": "Europe/Berlin"},
+        "partners/awin_main": {
+            **account,
+            "name": "awin_main",
+            "partner": "awin",
+            "connection": "awin",
+            "zone": "Europe/London",
+            "options": {"start_on": start_on, "calls_per_minute": 20},
+        },
+        "partners/tradetracker_main": {
+            **account,
+            "name": "tradetracker_main",
+            "partner": "tradetracker",
+            "connection": "tradetracker",
+            "zone": "Europe/Amsterdam",
+            "options": {"start_on": start_on, "site_ids": ["30101", "30102"], "page_rows": 500},
+        },
+        "partners/rakuten_main": {
+            **account,
+            "name": "rakuten_main",
+            "partner": "rakuten",
+            "connection": "rakuten",
+            "zone": "UTC",
+            "options": {"start_on": start_on, "networks": ["3", "9"]},
+        },
+        "clicks/tracker": {
+            "name": "tracker",
+            "connection": "tracker",
+            "overlap_minutes": 360,
+            "clicks": {
+                "table": "outbound_clicks",
+                "columns": {
+                    "click_id": "uid",
+                    "partner": "network",
+                    "program_id": "shop_program",
+                    "member_id": "user_ref",
+                    "clicked_at": "created",
+                },
+                "watermark": "created",
+            },
+            "conversions": {
+                "table": "pixel_orders",
+                "columns": {
+                    "conversion_id": "id",
+                    "click_id": "click_uid",
+                    "order_ref": "order_no",
+                    "occurred_at": "seen_at",
+                    "amount": "total",
+                    "currency": "currency",
+                },
+                "watermark": "seen_at",
+            },
+            "payees": {
+                "table": "users",
+                "columns": {
+                    "member_id": "user_ref",
+                    "name": "full_name",
+                    "iban": "iban",
+                    "changed_at": "changed_at",
+                    "changed_by": "changed_by",
+                },
+                "watermark": "changed_at",
+            },
+        },
+        "banks/house_bank": {
+            "name": "house_bank",
+            "rail": "sepa",
+            "connection": "bank",
+            "inbox": "/inbox",
+            "currency": "EUR",
+            "debtor_name": "Tallyback Sandbox GmbH",
+            "debtor_iban": DEBTOR_IBAN,
+            "threshold_minor": 500,
+            "maturity_days": 0,
+        },
+    }
+    for name, content in contents.items():
+        place = config / f"{name}.yaml"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_suffix(f".{os.getpid()}.part")
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        temporary.rename(place)
