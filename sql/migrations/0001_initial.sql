@@ -396,6 +396,7 @@ CREATE TABLE payout.transmission (
     outcome text CHECK (outcome IN ('sent', 'not_sent', 'unknown')),
     recorded_at timestamp,
     recorded_by text,
+    evidence text NOT NULL DEFAULT '',
     PRIMARY KEY (batch_id, attempt)
 );
 
@@ -458,6 +459,7 @@ GRANT SELECT, INSERT ON payout.payout_line, payout.event, pii.payee TO tallyback
 GRANT SELECT ON payout.approval TO tallyback_pipeline;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA ledger TO tallyback_pipeline;
 GRANT SELECT ON ALL TABLES IN SCHEMA ref, ops, payout, pii TO tallyback_approver;
+GRANT SELECT ON ledger.journal_entry TO tallyback_approver;
 GRANT INSERT ON payout.approval, ops.decision, ops.hold_release TO tallyback_approver;
 GRANT SELECT ON pii.payee TO tallyback_pii_read;
 
