@@ -1,0 +1,224 @@
+"""Find the click each sale belongs to, and all that a person must look at: the SQL of sql/reconcile in its order.
+
+`matched` is what the reconcile stage runs over the warehouse's relations; `match_files` is the same over Parquet files
+in the canonical schemas, with no warehouse and no history, for one's own data and for benchmarks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from etl.core.engine import Engine, Parameter, Relation
+from etl.core.errors import Stop
+from etl.core.schemas import (
+    BREAK,
+    CASHBACK_RULE,
+    CLICK,
+    CONVERSION,
+    FX_RATE,
+    INSTANT,
+    MATCH,
+    PROGRAM,
+    TEXT,
+    TRANSACTION,
+)
+
+TRUNCATED_LENGTHS = (16, 20, 30, 32, 50)
+"""To how many characters partners are known to cut a click reference; an account's `click_ref_length` adds one."""
+
+DECISION = pa.schema(
+    [
+        ("decision_id", TEXT),
+        ("kind", TEXT),
+        ("sale_id", TEXT),
+        ("click_id", TEXT),
+        ("undoes", TEXT),
+        ("decided_at", INSTANT),
+        ("evidence_hash", TEXT),
+    ]
+)
+SETTLED_MATCH = pa.schema(
+    [("sale_id", TEXT), ("rule", TEXT), ("click_id", TEXT), ("clicked_at", INSTANT), ("member_id", TEXT)]
+)
+SEAL = pa.schema([("sealed_until", INSTANT)])
+CONFLICT = pa.schema(
+    [
+        ("partner", TEXT),
+        ("partner_account", TEXT),
+        ("transaction_id", TEXT),
+        ("line_id", TEXT),
+        ("delivery_id", TEXT),
+        ("expected", TEXT),
+        ("found", TEXT),
+    ]
+)
+_END_OF_TIME = datetime(9999, 12, 31)  # noqa: DTZ001 - instants of the warehouse are naive UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """What there is to match: relations by the names of sql/reconcile (tables or Parquet files), and what day it is.
+
+    `base_currency` is None where no books are kept: then no missing exchange rate is a break.
+    """
+
+    current_row: pa.Table
+    program: Relation
+    click: Relation
+    conversion: Relation
+    seal: pa.Table
+    partner_model: pa.Table
+    day: date
+    books_zone: str
+    base_currency: str | None = None
+    truncated_lengths: tuple[int, ...] = TRUNCATED_LENGTHS
+    conflict: pa.Table = field(default_factory=CONFLICT.empty_table)
+    decision: pa.Table = field(default_factory=DECISION.empty_table)
+    settled_match: pa.Table = field(default_factory=SETTLED_MATCH.empty_table)
+    cashback_rule: pa.Table = field(default_factory=CASHBACK_RULE.empty_table)
+    fx_rate: pa.Table = field(default_factory=FX_RATE.empty_table)
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """What came of it: `sale` (columns of ops.sale), `match` (schema MATCH) and `breaks` (BREAK and more columns)."""
+
+    sale: pa.Table
+    match: pa.Table
+    breaks: pa.Table
+
+
+def matched(engine: Engine, given: Matching) -> Matched:
+    """Return sales with their clicks, the match of each row, and the open breaks; a function of `given` alone."""
+    relations: dict[str, Relation] = {
+        "current_row": given.current_row,
+        "program": given.program,
+        "click": given.click,
+        "conversion": given.conversion,
+        "seal": given.seal,
+        "partner_model": given.partner_model,
+        "conflict": given.conflict,
+        "decision": given.decision,
+        "settled_match": given.settled_match,
+        "cashback_rule": given.cashback_rule,
+        "fx_rate": given.fx_rate,
+        "truncation": pa.table({"ref_length": pa.array(sorted(set(given.truncated_lengths)), pa.int32())}),
+    }
+    zone: dict[str, Parameter] = {"books_zone": given.books_zone}
+    day: dict[str, Parameter] = {"day": given.day}
+    for name, parameters in (
+        ("grouped_sale", {}),
+        ("exact_click", {}),
+        ("prepare/folded_ref", {}),
+        ("candidate_click", {}),
+        ("sale_match", {}),
+        ("prepare/sale_day", zone),
+        ("duplicate", {}),
+        ("missing_conversion", day),
+        ("break", {**day, "base_currency": given.base_currency}),
+        ("accepted_click", {}),
+        ("sale", {}),
+        ("match", {}),
+    ):
+        relations[_NAMES.get(name, name.rsplit("/")[-1])] = run_step(engine, name, relations, parameters)
+    sale, match, breaks = relations["sale"], relations["match"], relations["open_break"]
+    assert isinstance(sale, pa.Table) and isinstance(match, pa.Table) and isinstance(breaks, pa.Table)
+    return Matched(sale, match.select(MATCH.names).cast(MATCH), breaks)
+
+
+_NAMES = {"break": "open_break"}
+_READS: dict[str, tuple[str, ...]] = {
+    "grouped_sale": ("current_row", "program"),
+    "exact_click": ("grouped_sale", "click", "program"),
+    "prepare/folded_ref": ("grouped_sale", "exact_click"),
+    "candidate_click": ("grouped_sale", "exact_click", "folded_ref", "truncation", "conversion", "click"),
+    "sale_match": ("grouped_sale", "exact_click", "candidate_click", "seal"),
+    "prepare/sale_day": ("grouped_sale",),
+    "duplicate": ("grouped_sale", "sale_match"),
+    "missing_conversion": ("conversion", "click", "program", "grouped_sale", "sale_match", "partner_model"),
+    "break": (
+        "current_row", "grouped_sale", "sale_match", "duplicate", "conflict", "missing_conversion", "settled_match",
+        "decision", "cashback_rule", "fx_rate", "sale_day",
+    ),
+    "accepted_click": ("decision", "click"),
+    "sale": (
+        "grouped_sale", "sale_match", "sale_day", "duplicate", "open_break", "accepted_click", "settled_match",
+    ),
+    "match": ("current_row", "sale"),
+}  # fmt: skip
+
+
+def run_step(
+    engine: Engine, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter]
+) -> pa.Table:
+    """Return the result of `sql/reconcile/<name>.sql` over those of the relations it reads."""
+    read = _READS.get(name)
+    chosen = relations if read is None else {key: relations[key] for key in read}
+    return engine.run(f"reconcile/{name}", chosen, parameters)
+
+
+def match_files(
+    clicks: Path, transactions: Path, programs: Path, conversions: Path | None, out: Path, engine: Engine
+) -> tuple[tuple[str, int], ...]:
+    """Write match.parquet and break.parquet under `out`, each ordered by key; return counts with names.
+
+    All clicks given count as sealed, and the day is that of the last transaction. Raises Stop if a file is missing or
+    lacks a column of its canonical schema.
+    """
+    for path, schema in ((clicks, CLICK), (transactions, TRANSACTION), (programs, PROGRAM), (conversions, CONVERSION)):
+        if path is not None:
+            _require(path, schema)
+    rows = run_step(engine, "prepare/file_row", {"transaction_row": transactions}, {})
+    accounts = rows.select(["partner", "partner_account"]).group_by(["partner", "partner_account"]).aggregate([])
+    last = pc.max(rows["occurred_at"]).as_py()
+    result = matched(
+        engine,
+        Matching(
+            current_row=rows,
+            program=programs,
+            click=clicks,
+            conversion=CONVERSION.empty_table() if conversions is None else conversions,
+            seal=pa.table({"sealed_until": [_END_OF_TIME]}, schema=SEAL),
+            partner_model=accounts,
+            day=date.min if last is None else last.date(),
+            books_zone="UTC",
+        ),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    _write(result.match, out / "match.parquet")
+    _write(result.breaks.select(BREAK.names).cast(BREAK), out / "break.parquet")
+    outcomes = {entry["values"]: entry["counts"] for entry in pc.value_counts(result.match["outcome"]).to_pylist()}
+    return (
+        ("transactions", rows.num_rows),
+        ("sales", result.sale.num_rows),
+        ("matched", outcomes.get("matched", 0)),
+        ("unmatched", outcomes.get("unmatched", 0)),
+        ("breaks", result.breaks.num_rows),
+    )
+
+
+def _require(path: Path, schema: pa.Schema) -> None:
+    try:
+        present = pq.read_schema(path)
+    except FileNotFoundError as error:
+        raise Stop(f"there is no file {path}: name a Parquet file") from error
+    except pa.ArrowInvalid as error:
+        raise Stop(f"{path} is no Parquet file: {error}") from error
+    if missing := [name for name in schema.names if name not in present.names]:
+        raise Stop(f"{path} lacks the columns {', '.join(missing)}: the canonical schema has {', '.join(schema.names)}")
+
+
+def _write(table: pa.Table, place: Path) -> None:
+    temporary = place.with_name(f".{place.name}.part")
+    pq.write_table(table, temporary, compression="zstd")
+    with temporary.open("rb+") as done:
+        os.fsync(done.fileno())
+    temporary.rename(place)

@@ -1,0 +1,122 @@
+-- purpose: what a person must look at: every break that no standing decision has answered.
+-- grain: one kind of break of one row; what is about a whole sale is told of its leading row.
+-- reads: current_row, grouped_sale, sale_match, duplicate, conflict, missing_conversion, settled_match, decision,
+--        cashback_rule, fx_rate, sale_day. Parameters day, base_currency (null: no books, so no rates are missed).
+-- key: partner_account, transaction_id, line_id, kind.
+-- A decision answers the evidence it was made on: when that changes, its hash does, and the break is open again.
+WITH of_sale AS (
+    SELECT s.partner, s.partner_account, s.transaction_id, s.line_id, s.sale_id, s.currency, s.standing_count,
+        s.net_sale_amount, s.net_commission_amount, s.kind AS row_kind, s.is_reduction, s.is_currency_mixed,
+        m.program_id, m.program_currency, m.break_kind, m.expected, m.found, m.outcome, m.click_id, m.clicked_at,
+        CAST(m.commission_rate * CAST(s.net_sale_amount AS DECIMAL(28, 4)) AS DECIMAL(28, 10)) AS contract_amount,
+        d.sale_on
+    FROM grouped_sale AS s
+    JOIN sale_match AS m ON m.sale_id = s.sale_id
+    JOIN sale_day AS d ON d.sale_id = s.sale_id
+),
+rate_needed AS (
+    SELECT sale_id, sale_on, currency FROM of_sale WHERE standing_count > 0 AND currency <> $base_currency
+    UNION
+    SELECT s.sale_id, s.sale_on, r.currency
+    FROM of_sale AS s
+    JOIN cashback_rule AS r
+        ON r.program_id = s.program_id AND r.valid_from <= s.clicked_at
+        AND (r.valid_until IS NULL OR s.clicked_at < r.valid_until)
+    WHERE s.standing_count > 0 AND r.currency <> $base_currency
+),
+rate_missed AS (
+    SELECT n.sale_id, MIN(n.currency) AS currency
+    FROM rate_needed AS n
+    LEFT JOIN (
+        SELECT quote AS currency, MIN(rate_on) AS first_on, MAX(rate_on) AS last_on
+        FROM fx_rate
+        GROUP BY quote
+    ) AS f ON f.currency = n.currency
+    -- A weekend with holidays is at most five days without a rate.
+    WHERE n.sale_on + 5 < $day AND (f.currency IS NULL OR f.first_on > n.sale_on OR f.last_on <= n.sale_on)
+    GROUP BY n.sale_id
+),
+found AS (
+    SELECT partner, partner_account, transaction_id, line_id, break_kind AS kind, sale_id, expected, found,
+        net_commission_amount AS amount, currency, break_kind = 'unknown_program' AS is_holding
+    FROM of_sale
+    WHERE break_kind IS NOT NULL
+    UNION ALL
+    SELECT s.partner, s.partner_account, s.transaction_id, s.line_id, 'duplicate' AS kind, s.sale_id,
+        'one sale' AS expected, 'the same ' || d.evidence || ' as sale ' || d.winner_id AS found,
+        s.net_commission_amount AS amount, s.currency, TRUE AS is_holding
+    FROM duplicate AS d
+    JOIN of_sale AS s ON s.sale_id = d.sale_id
+    UNION ALL
+    SELECT partner, partner_account, transaction_id, line_id, 'currency_differs' AS kind, sale_id,
+        program_currency AS expected, CASE WHEN is_currency_mixed THEN 'several currencies' ELSE currency END AS found,
+        net_commission_amount AS amount, currency, TRUE AS is_holding
+    FROM of_sale
+    WHERE program_currency IS NOT NULL AND standing_count > 0 AND (currency <> program_currency OR is_currency_mixed)
+    UNION ALL
+    SELECT partner, partner_account, transaction_id, line_id, 'commission_differs' AS kind, sale_id,
+        CAST(CAST(ROUND(contract_amount, 4) AS DECIMAL(18, 4)) AS VARCHAR) AS expected,
+        CAST(net_commission_amount AS VARCHAR) AS found,
+        CAST(CAST(net_commission_amount AS DECIMAL(28, 4)) - ROUND(contract_amount, 4) AS DECIMAL(18, 4)) AS amount,
+        currency, TRUE AS is_holding
+    FROM of_sale
+    WHERE contract_amount IS NOT NULL AND standing_count > 0 AND currency = program_currency AND NOT is_currency_mixed
+        AND NOT is_reduction AND row_kind = 'sale'
+        -- Each row may have been rounded by half a cent.
+        AND ABS(CAST(net_commission_amount AS DECIMAL(28, 10)) - contract_amount)
+            > GREATEST(CAST(0.01 AS DECIMAL(28, 10)), CAST(0.005 AS DECIMAL(9, 4)) * CAST(standing_count AS DECIMAL(18, 0)))
+    UNION ALL
+    SELECT s.partner, s.partner_account, s.transaction_id, s.line_id, 'rate_missing' AS kind, s.sale_id,
+        'a rate of ' || r.currency || ' on ' || CAST(s.sale_on AS VARCHAR) AS expected, 'none' AS found,
+        s.net_commission_amount AS amount, s.currency, TRUE AS is_holding
+    FROM rate_missed AS r
+    JOIN of_sale AS s ON s.sale_id = r.sale_id
+    UNION ALL
+    SELECT s.partner, s.partner_account, s.transaction_id, s.line_id, 'match_would_change' AS kind, s.sale_id,
+        'click ' || COALESCE(t.click_id, 'none') || ', which was paid out' AS expected,
+        'click ' || COALESCE(s.click_id, 'none') AS found, s.net_commission_amount AS amount, s.currency,
+        TRUE AS is_holding
+    FROM settled_match AS t
+    JOIN of_sale AS s ON s.sale_id = t.sale_id
+    WHERE s.outcome <> 'waiting' AND t.rule <> 'decision' AND s.click_id IS DISTINCT FROM t.click_id
+    UNION ALL
+    SELECT partner, partner_account, transaction_id, line_id, 'vanished_at_partner' AS kind, sale_id,
+        'a row in a complete answer' AS expected, 'no row' AS found, commission_amount AS amount, currency,
+        TRUE AS is_holding
+    FROM current_row
+    WHERE is_absent
+    UNION ALL
+    SELECT partner, partner_account, transaction_id, line_id, 'illegal_status_change' AS kind, sale_id,
+        'a legal change' AS expected, illegal_change AS found, commission_amount AS amount, currency, TRUE AS is_holding
+    FROM current_row
+    WHERE illegal_change IS NOT NULL
+    UNION ALL
+    SELECT c.partner, c.partner_account, c.transaction_id, c.line_id, 'conflicting_versions' AS kind, r.sale_id,
+        c.expected, c.found, r.commission_amount AS amount, r.currency, TRUE AS is_holding
+    FROM conflict AS c
+    LEFT JOIN current_row AS r
+        ON r.partner_account = c.partner_account AND r.transaction_id = c.transaction_id AND r.line_id = c.line_id
+    UNION ALL
+    SELECT partner, partner_account, conversion_id AS transaction_id, '' AS line_id, 'missing_at_partner' AS kind,
+        NULL AS sale_id, 'a sale of program ' || program_id || ' with order ' || COALESCE(order_ref, '?') AS expected,
+        'none since ' || CAST(occurred_at AS VARCHAR) AS found, amount, currency, FALSE AS is_holding
+    FROM missing_conversion
+),
+evidence AS (
+    SELECT f.*, sha256(concat_ws('|', kind, partner_account, transaction_id, line_id, expected, found)) AS evidence_hash
+    FROM found AS f
+),
+answer AS (
+    SELECT d.sale_id, d.evidence_hash
+    FROM decision AS d
+    WHERE d.kind <> 'undo' AND NOT EXISTS (
+        SELECT 1 FROM decision AS u
+        WHERE u.kind = 'undo' AND u.undoes = d.decision_id
+            AND NOT EXISTS (SELECT 1 FROM decision AS w WHERE w.kind = 'undo' AND w.undoes = u.decision_id)
+    )
+)
+SELECT e.partner, e.partner_account, e.transaction_id, e.line_id, e.kind, e.sale_id, e.expected, e.found, e.amount,
+    e.currency, e.evidence_hash, e.is_holding
+FROM evidence AS e
+WHERE NOT EXISTS (SELECT 1 FROM answer AS a WHERE a.evidence_hash = e.evidence_hash AND a.sale_id = e.sale_id)
+ORDER BY e.partner, e.partner_account, e.transaction_id, e.line_id, e.kind

@@ -1,0 +1,33 @@
+-- purpose: rows that one delivery tells twice for the same instant, with different content.
+-- grain: one transaction row whose newest word is such a contradiction.
+-- reads: observation.
+-- key: partner_account, transaction_id, line_id.
+-- A contradiction that a later word has settled is no longer one; none of its rows ever becomes a version.
+WITH moment AS (
+    SELECT partner, partner_account, transaction_id, line_id, clock_at, observed_at, delivery_id,
+        COUNT(DISTINCT content_hash) AS content_count,
+        MIN(sale_amount) AS smallest_amount, MAX(sale_amount) AS largest_amount,
+        MIN(commission_amount) AS smallest_commission, MAX(commission_amount) AS largest_commission,
+        MIN(content_hash) AS smallest_hash, MAX(content_hash) AS largest_hash,
+        MAX(row_number) AS last_row
+    FROM observation
+    GROUP BY partner, partner_account, transaction_id, line_id, clock_at, observed_at, delivery_id
+),
+newest AS (
+    SELECT partner, partner_account, transaction_id, line_id, delivery_id, content_count, smallest_amount,
+        largest_amount, smallest_commission, largest_commission, smallest_hash, largest_hash
+    FROM moment
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY partner_account, transaction_id, line_id
+        ORDER BY clock_at DESC, observed_at DESC, last_row DESC, delivery_id DESC
+    ) = 1
+)
+SELECT partner, partner_account, transaction_id, line_id, delivery_id,
+    'one content' AS expected,
+    CAST(content_count AS VARCHAR) || ' contents in ' || delivery_id || ': sale ' || CAST(smallest_amount AS VARCHAR)
+        || ' to ' || CAST(largest_amount AS VARCHAR) || ', commission ' || CAST(smallest_commission AS VARCHAR)
+        || ' to ' || CAST(largest_commission AS VARCHAR) || ', hashes ' || substr(smallest_hash, 1, 12) || ' to '
+        || substr(largest_hash, 1, 12) AS found
+FROM newest
+WHERE content_count > 1
+ORDER BY partner_account, transaction_id, line_id

@@ -1,0 +1,55 @@
+-- purpose: what holds of each transaction row now, with how it began and whether its last change was a legal one.
+-- grain: one transaction row.
+-- reads: version.
+-- key: partner_account, transaction_id, line_id.
+-- A correction is a reduction that came later than the sale; a discount is a reduction that came with it.
+-- An absent version does not move what holds: the last word told does, and is_absent says that it is held.
+WITH counted AS (
+    SELECT v.*,
+        LAST_VALUE(is_absent) OVER whole AS is_absent_now,
+        FIRST_VALUE(sale_amount) OVER whole AS first_sale_amount,
+        FIRST_VALUE(commission_amount) OVER whole AS first_commission_amount
+    FROM version AS v
+    WINDOW whole AS (
+        PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    )
+),
+told AS (
+    SELECT c.*,
+        LAG(status) OVER ordered AS status_before,
+        LAG(partner_paid) OVER ordered AS paid_before,
+        LAG(version_no) OVER ordered AS version_before
+    FROM counted AS c
+    WHERE NOT is_absent
+    WINDOW ordered AS (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no)
+),
+changed AS (
+    SELECT partner_account, transaction_id, line_id, status, status_before, partner_paid, paid_before
+    FROM told
+    WHERE version_before IS NOT NULL
+        AND (status IS DISTINCT FROM status_before OR partner_paid IS DISTINCT FROM paid_before)
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no DESC) = 1
+),
+latest AS (
+    SELECT t.*
+    FROM told AS t
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no DESC) = 1
+)
+SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id, l.kind, l.order_ref, l.partner_program_id,
+    l.program_id, l.click_ref, l.partner_clicked_at, l.partner_clicked_precision_seconds, l.occurred_at,
+    l.occurred_precision_seconds, l.status, l.partner_paid, l.reason, l.sale_amount, l.commission_amount, l.currency,
+    l.first_sale_amount, l.first_commission_amount,
+    l.first_sale_amount < 0 OR l.first_commission_amount < 0 AS is_reduction,
+    (l.first_sale_amount < 0 OR l.first_commission_amount < 0)
+        AND (l.kind = 'adjustment' OR COALESCE(l.processed_at >= l.occurred_at + INTERVAL 1 HOUR, FALSE)) AS is_correction,
+    l.is_absent_now AS is_absent,
+    CASE
+        WHEN c.status_before = 'approved' AND c.status = 'pending' THEN 'approved to pending'
+        WHEN c.paid_before AND NOT c.partner_paid THEN 'paid to not paid'
+        WHEN c.status_before IS NOT NULL AND c.status IS NULL THEN c.status_before || ' to nothing'
+    END AS illegal_change
+FROM latest AS l
+LEFT JOIN changed AS c
+    ON c.partner_account = l.partner_account AND c.transaction_id = l.transaction_id AND c.line_id = l.line_id
+ORDER BY l.partner_account, l.transaction_id, l.line_id

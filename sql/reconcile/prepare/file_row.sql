@@ -1,0 +1,42 @@
+-- purpose: the transaction rows of a file as rows that hold now, for `tallyback match`, which knows no deliveries.
+-- grain: one transaction row; of a key that comes twice the one changed last.
+-- reads: transaction_row.
+-- key: partner_account, transaction_id, line_id.
+-- The reversal model is read off the rows: a row that names its original belongs to it; a negative row that names none
+-- belongs to the sale of its program and order, if there is one.
+WITH latest AS (
+    SELECT t.*, sale_amount < 0 OR commission_amount < 0 AS is_reduction
+    FROM transaction_row AS t
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY partner_account, transaction_id, line_id
+        ORDER BY coalesce(modified_at, processed_at, occurred_at) DESC, delivery_id DESC, row_number DESC, content_hash
+    ) = 1
+),
+ordered AS (
+    SELECT partner_account, partner_program_id, order_ref, min(transaction_id) AS transaction_id
+    FROM latest
+    WHERE NOT is_reduction AND order_ref IS NOT NULL
+        AND (partner_account, order_ref) IN (
+            SELECT (partner_account, order_ref) FROM latest
+            WHERE is_reduction AND order_ref IS NOT NULL AND original_transaction_id IS NULL
+        )
+    GROUP BY partner_account, partner_program_id, order_ref
+)
+SELECT l.partner, l.partner_account, l.transaction_id, l.line_id,
+    l.partner_account || ':' || CASE
+        WHEN l.original_transaction_id IS NOT NULL THEN l.original_transaction_id
+        WHEN o.order_ref IS NOT NULL THEN coalesce(o.partner_program_id, '') || '/' || o.order_ref
+        ELSE l.transaction_id
+    END AS sale_id,
+    l.kind, l.order_ref, l.partner_program_id, l.program_id, l.click_ref, l.partner_clicked_at,
+    l.partner_clicked_precision_seconds, l.occurred_at, l.occurred_precision_seconds, l.status, l.partner_paid,
+    l.reason, l.sale_amount, l.commission_amount, l.currency, l.sale_amount AS first_sale_amount,
+    l.commission_amount AS first_commission_amount, l.is_reduction,
+    l.is_reduction AND (l.kind = 'adjustment' OR coalesce(l.processed_at >= l.occurred_at + INTERVAL 1 HOUR, FALSE))
+        AS is_correction,
+    FALSE AS is_absent, CAST(NULL AS VARCHAR) AS illegal_change
+FROM latest AS l
+LEFT JOIN ordered AS o
+    ON o.partner_account = l.partner_account AND o.order_ref = l.order_ref
+    AND o.partner_program_id IS NOT DISTINCT FROM l.partner_program_id
+ORDER BY l.partner_account, l.transaction_id, l.line_id

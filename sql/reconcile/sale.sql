@@ -1,0 +1,52 @@
+-- purpose: the unit of accrual with the click it belongs to: rules, then what was paid out by them, then decisions.
+-- grain: one sale.
+-- reads: grouped_sale, sale_match, sale_day, duplicate, open_break, accepted_click, settled_match.
+-- key: sale_id.
+-- A match that money was paid out on stays until a person says otherwise. A reversal whose original is not known holds
+-- the payout of every sale it could be about: those it shares a reference with, or the whole amount.
+WITH orphan AS (
+    SELECT s.sale_id, s.partner_account, s.partner_program_id, s.currency, s.occurred_until, s.order_ref,
+        s.reduction_click_ref, s.first_net_amount
+    FROM grouped_sale AS s
+    JOIN open_break AS b ON b.sale_id = s.sale_id AND b.kind = 'reversal_without_original'
+),
+held AS (
+    SELECT sale_id FROM open_break WHERE is_holding AND sale_id IS NOT NULL
+    UNION
+    SELECT s.sale_id
+    FROM grouped_sale AS s
+    JOIN orphan AS o
+        ON o.partner_account = s.partner_account AND o.currency = s.currency
+        AND o.partner_program_id = s.partner_program_id
+    WHERE NOT s.is_reduction AND s.occurred_at < o.occurred_until
+        AND (s.click_ref = o.reduction_click_ref OR s.order_ref = o.order_ref
+            OR s.first_sale_amount = -o.first_net_amount)
+),
+disputed AS (
+    SELECT sale_id FROM open_break WHERE kind = 'duplicate'
+),
+settled AS (
+    SELECT t.sale_id, t.rule, t.click_id, t.clicked_at, t.member_id FROM settled_match AS t WHERE t.rule <> 'decision'
+)
+SELECT s.sale_id, s.partner, s.partner_account, m.program_id, m.merchant_id, s.order_ref, s.occurred_at, y.sale_on,
+    CASE WHEN a.kind = 'accept_click' OR p.sale_id IS NOT NULL THEN 'matched' ELSE m.outcome END AS outcome,
+    CASE WHEN a.kind = 'accept_click' THEN 'decision' WHEN p.sale_id IS NOT NULL THEN p.rule ELSE m.rule END AS rule,
+    CASE WHEN a.kind = 'accept_click' THEN a.click_id WHEN p.sale_id IS NOT NULL THEN p.click_id ELSE m.click_id END
+        AS click_id,
+    CASE WHEN a.kind = 'accept_click' THEN a.clicked_at WHEN p.sale_id IS NOT NULL THEN p.clicked_at
+        ELSE m.clicked_at END AS clicked_at,
+    CASE WHEN a.kind = 'accept_click' THEN a.member_id WHEN p.sale_id IS NOT NULL THEN p.member_id
+        ELSE m.member_id END AS member_id,
+    COALESCE(a.kind, '') <> 'no_cashback'
+        -- A losing duplicate earns only if a person answered that very break by accepting a click.
+        AND (d.sale_id IS NULL OR (x.sale_id IS NULL AND COALESCE(a.kind, '') = 'accept_click')) AS earns_cashback,
+    h.sale_id IS NOT NULL AS is_payout_held
+FROM grouped_sale AS s
+JOIN sale_match AS m ON m.sale_id = s.sale_id
+JOIN sale_day AS y ON y.sale_id = s.sale_id
+LEFT JOIN accepted_click AS a ON a.sale_id = s.sale_id
+LEFT JOIN settled AS p ON p.sale_id = s.sale_id
+LEFT JOIN duplicate AS d ON d.sale_id = s.sale_id
+LEFT JOIN disputed AS x ON x.sale_id = s.sale_id
+LEFT JOIN held AS h ON h.sale_id = s.sale_id
+ORDER BY s.sale_id

@@ -1,0 +1,130 @@
+-- purpose: the versions of every transaction row, in version order.
+-- grain: one state of one row.
+-- reads: observation, delivery_scope, rejected_key, partner_model.
+-- key: partner_account, transaction_id, line_id, version_no.
+-- Version order is the partner's one clock, cut to its precision, then when we saw it, then the row. A version is a
+-- content that differs from the one before it, so one seen earlier may come back. A row that a complete answer for its
+-- window leaves out becomes a version that is absent, unless the row may be among that answer's rejects; it takes the
+-- clock of the word before it, so that the same word heard again stands after it.
+WITH judged AS (
+    SELECT o.*,
+        MIN(content_hash) OVER moment <> MAX(content_hash) OVER moment AS is_contradicted
+    FROM observation AS o
+    WINDOW moment AS (PARTITION BY partner_account, transaction_id, line_id, clock_at, observed_at, delivery_id)
+),
+told AS (
+    SELECT j.*, FALSE AS is_absent FROM judged AS j WHERE NOT is_contradicted
+),
+silent AS (
+    SELECT k.partner_account, k.transaction_id, k.line_id, s.delivery_id, s.observed_at, s.observed_on, s.from_at, s.until_at
+    FROM (
+        SELECT partner_account, transaction_id, line_id, MIN(observed_at) AS first_observed_at,
+            MIN(occurred_at) AS first_at, MAX(occurred_at) AS last_at
+        FROM told
+        GROUP BY partner_account, transaction_id, line_id
+    ) AS k
+    JOIN delivery_scope AS s
+        ON s.partner_account = k.partner_account AND s.observed_at > k.first_observed_at
+        AND s.from_at <= k.last_at AND s.until_at > k.first_at
+    WHERE s.states_scope AND NOT s.has_unkeyed_rejects
+        AND NOT EXISTS (
+            SELECT 1 FROM observation AS o
+            WHERE o.delivery_id = s.delivery_id AND o.partner_account = k.partner_account
+                AND o.transaction_id = k.transaction_id AND o.line_id = k.line_id
+        )
+        -- A reject that names no line may be any line of its transaction.
+        AND NOT EXISTS (
+            SELECT 1 FROM rejected_key AS r
+            WHERE r.delivery_id = s.delivery_id AND r.transaction_id = k.transaction_id
+                AND (r.line_id IS NULL OR r.line_id = k.line_id)
+        )
+),
+gone AS (
+    SELECT t.partner, t.partner_account, t.transaction_id, t.line_id, t.kind, t.original_transaction_id, t.order_ref,
+        t.partner_program_id, t.program_id, t.click_ref, t.partner_clicked_at, t.partner_clicked_precision_seconds,
+        t.occurred_at, t.occurred_precision_seconds, t.processed_at, t.modified_at, t.status, t.raw_status,
+        t.partner_paid, t.payment_ref, t.reason, t.sale_amount, t.commission_amount, t.currency,
+        s.delivery_id, CAST(0 AS BIGINT) AS row_number, t.content_hash, s.observed_at, t.clock_at, t.occurred_on,
+        t.processed_on, t.modified_on, s.observed_on, s.from_at, s.until_at
+    FROM silent AS s
+    JOIN told AS t
+        ON t.partner_account = s.partner_account AND t.transaction_id = s.transaction_id AND t.line_id = s.line_id
+        AND t.observed_at < s.observed_at
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY s.partner_account, s.transaction_id, s.line_id, s.delivery_id
+        ORDER BY t.clock_at DESC, t.observed_at DESC, t.row_number DESC, t.delivery_id DESC, t.content_hash DESC
+    ) = 1
+),
+word AS (
+    SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref,
+        partner_program_id, program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
+        occurred_precision_seconds, processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason,
+        sale_amount, commission_amount, currency, delivery_id, row_number, content_hash, observed_at, clock_at,
+        occurred_on, processed_on, modified_on, observed_on, is_absent
+    FROM told
+    UNION ALL
+    SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref,
+        partner_program_id, program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
+        occurred_precision_seconds, processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason,
+        sale_amount, commission_amount, currency, delivery_id, row_number, content_hash, observed_at, clock_at,
+        occurred_on, processed_on, modified_on, observed_on, TRUE AS is_absent
+    FROM gone
+    WHERE occurred_at >= from_at AND occurred_at < until_at
+),
+compared AS (
+    SELECT w.*,
+        LAG(content_hash) OVER ordered AS hash_before,
+        LAG(is_absent) OVER ordered AS absent_before
+    FROM word AS w
+    WINDOW ordered AS (
+        PARTITION BY partner_account, transaction_id, line_id
+        ORDER BY clock_at, observed_at, row_number, delivery_id, content_hash
+    )
+),
+numbered AS (
+    SELECT c.*,
+        CAST(ROW_NUMBER() OVER ordered AS INTEGER) AS version_no,
+        LAG(processed_at) OVER ordered AS processed_before,
+        FIRST_VALUE(order_ref) OVER ordered AS first_order_ref,
+        FIRST_VALUE(partner_program_id) OVER ordered AS first_partner_program_id,
+        FIRST_VALUE(original_transaction_id) OVER ordered AS first_original_id
+    FROM compared AS c
+    WHERE hash_before IS NULL OR hash_before <> content_hash OR absent_before <> is_absent
+    WINDOW ordered AS (
+        PARTITION BY partner_account, transaction_id, line_id
+        ORDER BY clock_at, observed_at, row_number, delivery_id, content_hash
+    )
+),
+dated AS (
+    SELECT n.*,
+        CASE
+            WHEN version_no = 1 AND m.reversal_model = 'signed_rows' AND (sale_amount < 0 OR commission_amount < 0)
+                AND processed_at >= occurred_at + INTERVAL 1 HOUR THEN processed_on
+            WHEN version_no = 1 THEN occurred_on
+            WHEN is_absent THEN observed_on
+            WHEN modified_on IS NOT NULL THEN modified_on
+            WHEN processed_on IS NOT NULL AND processed_at IS DISTINCT FROM processed_before THEN processed_on
+            ELSE observed_on
+        END AS told_on,
+        -- The first version names the sale, so that a row stays in it whatever it says later.
+        n.partner_account || ':' || CASE
+            WHEN m.reversal_model = 'signed_rows' AND m.signed_row_link = 'original'
+                THEN COALESCE(first_original_id, transaction_id)
+            WHEN m.reversal_model = 'signed_rows' AND first_order_ref IS NOT NULL
+                THEN COALESCE(first_partner_program_id, '') || '/' || first_order_ref
+            ELSE transaction_id
+        END AS sale_id
+    FROM numbered AS n
+    JOIN partner_model AS m ON m.partner_account = n.partner_account
+)
+SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
+    program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
+    occurred_precision_seconds, processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason,
+    sale_amount, commission_amount, currency, delivery_id, row_number, content_hash, observed_at, version_no, is_absent,
+    sale_id,
+    MAX(told_on) OVER (
+        PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS effective_on
+FROM dated
+ORDER BY partner_account, transaction_id, line_id, version_no
