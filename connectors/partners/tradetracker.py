@@ -69,6 +69,7 @@ _ELEMENTS = {
     "rejection_reason": "rejectionReason",
     "paid_out": "paidOut",
 }
+_WANTED = frozenset(_ELEMENTS.values())
 
 
 class TradeTracker:
@@ -199,7 +200,7 @@ def _items(source: bytes | Path, what: str) -> Iterator[etree._Element]:
     count, declared = 0, None
     for element in iterate_elements(source, _ROW, what=what):
         parent = element.getparent()
-        if parent is not None and etree.QName(parent).localname == "conversionTransactions":
+        if parent is not None and str(parent.tag).rpartition("}")[2] == "conversionTransactions":
             declared = parent.get(_ARRAY_TYPE, declared)
             count += 1
             yield element
@@ -221,16 +222,15 @@ def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken]:
 
 
 def _row(element: etree._Element, told: dict[str, str | None]) -> Values | Broken:
-    names = {name: [each for each in element if etree.QName(each).localname == name] for name in _ELEMENTS.values()}
-    doubled = [name for name, found in names.items() if len(found) > 1]
-    if doubled:
-        return Broken(f"{doubled[0]} stands twice in the row", etree.tostring(element, encoding="unicode"))
-    first = {name: found[0] if found else None for name, found in names.items()}
-    campaign = first["campaign"]
-    values = {name: _text(child) for name, child in first.items() if name != "campaign"}
-    if campaign is not None:
-        values["campaign"] = _campaign(campaign, told)
-    return tuple(values.get(name) for name in _ELEMENTS.values())
+    values: dict[str, str | None] = {}
+    for child in element:
+        name = str(child.tag).rpartition("}")[2]
+        if name not in _WANTED:
+            continue
+        if name in values:
+            return Broken(f"{name} stands twice in the row", etree.tostring(element, encoding="unicode"))
+        values[name] = _campaign(child, told) if name == "campaign" else _text(child)
+    return tuple([values.get(name) for name in _ELEMENTS.values()])
 
 
 def _campaign(campaign: etree._Element, told: dict[str, str | None]) -> str | None:

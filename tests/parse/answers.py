@@ -21,7 +21,8 @@ HEADER = (
     "Total Commission,Process Date,Process Time,Transaction ID,Referrer URL"
 )
 RAKUTEN_ROW = (
-    '"c-7f3a",41000,"Shop",W-5512,3/1/26,9:31:12,"ABC\\10",40,1,2.025,3/1/26,9:31:16,"00AA11BB22CC33DD44EE55FF66007788","null"'
+    '"c-7f3a",41000,"Shop",W-5512,3/1/26,9:31:12,"ABC\\10",40,1,2.025,'
+    '3/1/26,9:31:16,"00AA11BB22CC33DD44EE55FF66007788","null"'
 )
 
 
@@ -66,19 +67,24 @@ def tradetracker_row(**changed: str | None) -> str:
         f'<{name} xsi:nil="true"/>' if value is None else f"<{name}>{escape(value)}</{name}>"
         for name, value in values.items()
     )
-    campaign = "<campaign><ID>777</ID><name>Shop</name><URL>https://shop.example/</URL><info xsi:nil='true'/></campaign>"
+    campaign = (
+        "<campaign><ID>777</ID><name>Shop</name><URL>https://shop.example/</URL><info xsi:nil='true'/></campaign>"
+    )
     return f"<item>{campaign}<campaignProduct><ID>1</ID><name>Default</name></campaignProduct>{inner}</item>"
 
 
 def tradetracker_answer(*rows: str, declared: int | None = None, prolog: str = "") -> bytes:
     """Return the SOAP envelope of rows; `declared` is how many the array says it has."""
+    count = len(rows) if declared is None else declared
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>{prolog}'
         '<SOAP-ENV:Envelope xmlns:SOAP-ENV="http://schemas.xmlsoap.org/soap/envelope/" '
-        'xmlns:SOAP-ENC="http://schemas.xmlsoap.org/soap/encoding/" xmlns:ns1="https://ws.tradetracker.com/soap/affiliate" '
+        'xmlns:SOAP-ENC="http://schemas.xmlsoap.org/soap/encoding/" '
+        'xmlns:ns1="https://ws.tradetracker.com/soap/affiliate" '
         'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><SOAP-ENV:Body><ns1:getConversionTransactionsResponse>'
-        f'<conversionTransactions SOAP-ENC:arrayType="ns1:ConversionTransaction[{len(rows) if declared is None else declared}]">'
-        f"{''.join(rows)}</conversionTransactions></ns1:getConversionTransactionsResponse></SOAP-ENV:Body></SOAP-ENV:Envelope>"
+        f'<conversionTransactions SOAP-ENC:arrayType="ns1:ConversionTransaction[{count}]">'
+        f"{''.join(rows)}</conversionTransactions></ns1:getConversionTransactionsResponse>"
+        "</SOAP-ENV:Body></SOAP-ENV:Envelope>"
     ).encode()
 
 

@@ -1,0 +1,240 @@
+"""What each partner's answer becomes: whole rows, every status, and each row in is one record out."""
+# ruff: noqa: DTZ001  (instants here are naive UTC, as in the warehouse)
+
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from etl.core.schemas import TRANSACTION
+from tests.parse.answers import (
+    RAKUTEN_ROW,
+    awin_answer,
+    awin_row,
+    parsed,
+    rakuten_answer,
+    tradetracker_answer,
+    tradetracker_row,
+)
+
+GOLDEN: dict[str, dict[str, Any]] = {
+    "awin": {
+        "transaction_id": "700123456", "kind": "sale", "order_ref": None, "partner_program_id": "9001",
+        "click_ref": "c-7f3a", "partner_clicked_at": datetime(2026, 3, 1, 8, 14),
+        "partner_clicked_precision_seconds": 60, "occurred_at": datetime(2026, 3, 1, 8, 31),
+        "occurred_precision_seconds": 60, "processed_at": datetime(2026, 4, 1, 22, 0), "status": "approved",
+        "raw_status": "approved", "partner_paid": False, "payment_ref": None, "reason": "partial return",
+        "sale_amount": Decimal("62.0000"), "commission_amount": Decimal("3.1000"), "currency": "GBP",
+        "content_hash": "2eb783002ff326f031504a774e52b0c9d0c4a01a533fe2f12410f5e8f6ac59c9",
+    },
+    "tradetracker": {
+        "transaction_id": "41000107", "kind": "sale", "order_ref": "W-5512", "partner_program_id": "777",
+        "click_ref": "c-7f3a", "partner_clicked_at": datetime(2026, 9, 1, 7, 58, 22),
+        "partner_clicked_precision_seconds": 1, "occurred_at": datetime(2026, 9, 1, 8, 15, 22),
+        "occurred_precision_seconds": 1, "processed_at": None, "status": "approved", "raw_status": "accepted",
+        "partner_paid": False, "payment_ref": None, "reason": None, "sale_amount": Decimal("62.0000"),
+        "commission_amount": Decimal("3.1000"), "currency": "EUR",
+        "content_hash": "f7326e86f1fa84c639dbf1ef9ee9727455d90bf6b4b07852d6a677bc3735bb52",
+    },
+    "rakuten": {
+        "transaction_id": "00AA11BB22CC33DD44EE55FF66007788", "kind": "sale", "order_ref": "W-5512",
+        "partner_program_id": "41000", "click_ref": "c-7f3a", "partner_clicked_at": None,
+        "partner_clicked_precision_seconds": None, "occurred_at": datetime(2026, 3, 1, 9, 31, 12),
+        "occurred_precision_seconds": 1, "processed_at": datetime(2026, 3, 1, 9, 31, 16), "status": None,
+        "raw_status": None, "partner_paid": False, "payment_ref": None, "reason": None,
+        "sale_amount": Decimal("40.0000"), "commission_amount": Decimal("2.0250"), "currency": "GBP",
+        "content_hash": "b14dbc5a0706a2f0f3dc20e7e0499b5d6c67f0c3427e10deede3f4eac5579dc8",
+    },
+}  # fmt: skip
+ANSWER = {
+    "awin": awin_answer(awin_row()),
+    "tradetracker": tradetracker_answer(tradetracker_row()),
+    "rakuten": rakuten_answer(RAKUTEN_ROW),
+}
+NOTHING = {"awin": b"[]", "tradetracker": tradetracker_answer(), "rakuten": rakuten_answer("No Results Found")}
+
+
+@pytest.mark.parametrize("partner", sorted(GOLDEN))
+def test_a_recorded_answer_becomes_exactly_this_transaction(partner: str, tmp_path: Path) -> None:
+    good, bad = parsed(partner, tmp_path, ANSWER[partner])
+    fixed = {
+        "partner": partner, "partner_account": f"{partner}_main", "line_id": "", "original_transaction_id": None,
+        "program_id": None, "modified_at": None, "delivery_id": "d1", "row_number": 1,
+    }  # fmt: skip
+    assert good.to_pylist() == [{name: {**fixed, **GOLDEN[partner]}[name] for name in TRANSACTION.names}]
+    assert good.schema == TRANSACTION
+    assert bad.num_rows == 0
+
+
+@pytest.mark.parametrize("partner", sorted(NOTHING))
+def test_an_empty_answer_is_a_fact_without_rows(partner: str, tmp_path: Path) -> None:
+    good, bad = parsed(partner, tmp_path, NOTHING[partner])
+    assert (good.num_rows, bad.num_rows) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("partner", "word", "status"),
+    [
+        ("awin", "pending", "pending"), ("awin", "approved", "approved"), ("awin", "declined", "declined"),
+        ("awin", "deleted", "declined"), ("tradetracker", "pending", "pending"),
+        ("tradetracker", "accepted", "approved"), ("tradetracker", "rejected", "declined"),
+    ],
+)  # fmt: skip
+def test_every_status_word_has_one_meaning(partner: str, word: str, status: str, tmp_path: Path) -> None:
+    content = {
+        "awin": lambda: awin_answer(awin_row(commissionStatus=word)),
+        "tradetracker": lambda: tradetracker_answer(tradetracker_row(transactionStatus=word)),
+    }[partner]()
+    good, _ = parsed(partner, tmp_path, content)
+    assert [(row["status"], row["raw_status"]) for row in good.to_pylist()] == [(status, word)]
+
+
+AMOUNT = {"amount": 62.0, "currency": "GBP"}
+REJECTED = [
+    ("awin", awin_row(commissionStatus="closed"), "unknown", "status"),
+    ("awin", awin_row(commissionStatus=None), "missing", "status"),
+    ("awin", awin_row(type="Mystery"), "unknown", "type"),
+    ("awin", awin_row(id=...), "missing", "transaction_id"),
+    ("awin", awin_row(id="../x y"), "malformed", "transaction_id"),
+    ("awin", awin_row(transactionDate=None), "missing", "occurred_at"),
+    ("awin", awin_row(transactionDate="2026-03-29T02:30:00"), "malformed", "occurred_at"),
+    ("awin", awin_row(transactionDate="2026-02-30T02:30:00"), "malformed", "occurred_at"),
+    ("awin", awin_row(saleAmount=None), "missing", "sale_amount"),
+    ("awin", awin_row(saleAmount={"amount": "1,23,4", "currency": "GBP"}), "malformed", "sale_amount"),
+    ("awin", awin_row(saleAmount={"amount": "1_000", "currency": "GBP"}), "malformed", "sale_amount"),
+    ("awin", awin_row(saleAmount=AMOUNT | {"currency": "EUR"}), "two_currencies", "currency"),
+    ("awin", awin_row(commissionAmount={"amount": 0.00005, "currency": "GBP"}), "malformed", "commission_amount"),
+    ("awin", awin_row(commissionAmount={"amount": 3.1, "currency": "gbp"}), "malformed", "currency"),
+    ("awin", awin_row(paidToPublisher=...), "missing", "partner_paid"),
+    ("awin", awin_row(saleAmount=5), "broken_row", None),
+    ("awin", awin_row(orderRef="a\0b"), "broken_row", None),
+    ("awin", awin_row(orderRef="\ud800"), "broken_row", None),
+    ("awin", awin_row(orderRef="x" * 9_000), "broken_row", None),
+    ("tradetracker", tradetracker_row(transactionStatus="under evaluation"), "unknown", "status"),
+    ("tradetracker", tradetracker_row(orderAmount=None), "missing", "sale_amount"),
+    ("tradetracker", tradetracker_row(transactionType="click"), "unknown", "kind"),
+    ("tradetracker", tradetracker_row(registrationDate="01/09/2026, 10:15:22"), "malformed", "occurred_at"),
+    ("tradetracker", tradetracker_row(commission="NaN"), "malformed", "commission_amount"),
+    ("tradetracker", tradetracker_row() .replace("<ID>777</ID>", ""), "missing", "partner_program_id"),
+    ("tradetracker", tradetracker_row().replace("</item>", "<currency>USD</currency></item>"), "broken_row", None),
+    ("rakuten", RAKUTEN_ROW.replace(",40,", ',"1,23,4",'), "malformed", "sale_amount"),
+    ("rakuten", RAKUTEN_ROW.replace(",40,", ",1_000,"), "malformed", "sale_amount"),
+    ("rakuten", RAKUTEN_ROW.replace(",40,", ",1e999990,"), "malformed", "sale_amount"),
+    ("rakuten", RAKUTEN_ROW.replace(",40,", ",NaN,"), "malformed", "sale_amount"),
+    ("rakuten", RAKUTEN_ROW.replace(",40,", ",,"), "missing", "sale_amount"),
+    ("rakuten", RAKUTEN_ROW.replace("3/1/26,9:31:12", "13/1/26,9:31:12"), "malformed", "occurred_at"),
+    ("rakuten", RAKUTEN_ROW.replace("3/1/26,9:31:12", ",9:31:12"), "missing", "occurred_at"),
+    ("rakuten", RAKUTEN_ROW + ",more", "broken_row", None),
+    ("rakuten", RAKUTEN_ROW.replace('"Shop"', '"Shop'), "broken_row", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("partner", "row", "rule", "column"), REJECTED)
+def test_a_wrong_row_is_a_reject_with_its_reason_and_the_rows_beside_it_stand(
+    partner: str, row: Any, rule: str, column: str | None, tmp_path: Path
+) -> None:
+    answer, right = {
+        "awin": (awin_answer, awin_row()),
+        "tradetracker": (tradetracker_answer, tradetracker_row()),
+        "rakuten": (rakuten_answer, RAKUTEN_ROW),
+    }[partner]
+    good, bad = parsed(partner, tmp_path, answer(right, row, right))  # type: ignore[operator]  # one pair a partner
+    assert good["row_number"].to_pylist() == [1, 3]
+    (reject,) = bad.to_pylist()
+    assert (reject["row_number"], reject["rule"], reject["column_name"]) == (2, rule, column)
+    assert reject["reason"]
+    assert 0 < len(reject["raw"].encode()) <= 4_096
+
+
+def test_numbers_of_awin_are_read_as_they_stand_and_never_pass_through_a_float(tmp_path: Path) -> None:
+    text = awin_answer(awin_row()).decode()
+    exact = text.replace("62.0", "12345678901234.5678")
+    good, _ = parsed("awin", tmp_path, exact.encode())
+    assert good["sale_amount"].to_pylist() == [Decimal("12345678901234.5678")]
+    for number in ("1e999990", "NaN", "Infinity", "1E2", "-0.00001"):
+        good, bad = parsed("awin", tmp_path, text.replace("62.0", number).encode())
+        assert good.num_rows == 0
+        assert [row["value"] for row in bad.to_pylist()] == [number]
+
+
+def test_the_second_reference_of_awin_counts_where_the_first_was_not_set(tmp_path: Path) -> None:
+    rows = [
+        awin_row(clickRefs=refs) for refs in ({"clickRef2": "b"}, {"clickRef": "a", "clickRef2": "b"}, {}, None, ...)
+    ]
+    good, _ = parsed("awin", tmp_path, awin_answer(*rows))
+    assert good["click_ref"].to_pylist() == ["b", "a", None, None, None]
+
+
+def test_an_awin_bonus_has_no_click_and_a_paid_sale_its_payment(tmp_path: Path) -> None:
+    bonus = awin_row(type="Bonus", clickRefs=None, clickDate=None, saleAmount={"amount": 0, "currency": "GBP"})
+    paid = awin_row(paidToPublisher=True, paymentId=9123456)
+    good, _ = parsed("awin", tmp_path, awin_answer(bonus, paid))
+    rows = good.to_pylist()
+    assert (rows[0]["kind"], rows[0]["click_ref"], rows[0]["partner_clicked_precision_seconds"]) == (
+        "bonus",
+        None,
+        None,
+    )
+    assert (rows[1]["partner_paid"], rows[1]["payment_ref"]) == (True, "9123456")
+
+
+def test_a_lead_of_tradetracker_sells_nothing_and_a_missing_reference_is_null(tmp_path: Path) -> None:
+    lead = tradetracker_row(transactionType="lead", orderAmount=None, reference="", originatingClickDate=None)
+    rejected = tradetracker_row(transactionStatus="rejected", rejectionReason="returned", paidOut="true")
+    good, _ = parsed("tradetracker", tmp_path, tradetracker_answer(lead), tradetracker_answer(rejected))
+    rows = good.to_pylist()
+    assert (rows[0]["kind"], rows[0]["sale_amount"], rows[0]["click_ref"]) == ("lead", Decimal("0.0000"), None)
+    assert (rows[1]["row_number"], rows[1]["reason"], rows[1]["partner_paid"]) == (2, "returned", True)
+
+
+def test_a_campaign_that_is_told_once_and_referred_to_later_is_the_same(tmp_path: Path) -> None:
+    first = tradetracker_row().replace("<campaign>", '<campaign id="ref1">')
+    second = tradetracker_row(ID="2")
+    second = second.replace(
+        second[second.index("<campaign>") : second.index("<campaignProduct>")], '<campaign href="#ref1"/>'
+    )
+    good, _ = parsed("tradetracker", tmp_path, tradetracker_answer(first, second))
+    assert good["partner_program_id"].to_pylist() == ["777", "777"]
+
+
+def test_rakuten_takes_back_by_rows_of_their_own(tmp_path: Path) -> None:
+    discount = RAKUTEN_ROW.replace(",40,1,2.025,", ",-5,0,-.25,".replace("-.25", "-0.25"))
+    later = RAKUTEN_ROW.replace(",40,1,2.025,3/1/26", ',"-1,040.5",1,-52.025,3/19/26')
+    absent = RAKUTEN_ROW.replace('"c-7f3a"', '"null"').replace("W-5512", '"null"')
+    good, bad = parsed("rakuten", tmp_path, rakuten_answer(discount, later, absent))
+    assert bad.num_rows == 0
+    rows = good.to_pylist()
+    assert [row["kind"] for row in rows] == ["sale", "adjustment", "sale"]
+    assert (rows[1]["sale_amount"], rows[1]["commission_amount"]) == (Decimal("-1040.5000"), Decimal("-52.0250"))
+    assert rows[1]["occurred_at"] == rows[0]["occurred_at"]
+    assert (rows[2]["click_ref"], rows[2]["order_ref"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("network", "currency"), [("1", "USD"), ("3", "GBP"), ("5", "CAD"), ("7", "EUR"), ("9", "EUR"), ("41", "AUD")]
+)
+def test_the_currency_of_rakuten_follows_from_its_network(network: str, currency: str, tmp_path: Path) -> None:
+    good, _ = parsed("rakuten", tmp_path, rakuten_answer(RAKUTEN_ROW), media_type=f"text/csv;network={network}")
+    assert good["currency"].to_pylist() == [currency]
+
+
+@pytest.mark.parametrize("media_type", ["text/csv;network=2", "text/csv"])
+def test_a_report_of_an_unknown_network_is_rejected_and_not_guessed(media_type: str, tmp_path: Path) -> None:
+    good, bad = parsed("rakuten", tmp_path, rakuten_answer(RAKUTEN_ROW), media_type=media_type)
+    assert (good.num_rows, bad.num_rows) == (0, 1)
+
+
+def test_a_file_of_rakuten_that_was_cut_loses_only_its_last_line_and_says_so(tmp_path: Path) -> None:
+    whole = rakuten_answer(RAKUTEN_ROW, RAKUTEN_ROW)
+    good, bad = parsed("rakuten", tmp_path, whole[:-9])
+    assert good.num_rows == 1
+    assert bad["row_number"].to_pylist() == [2]
+
+
+def test_an_absent_row_number_never_appears_and_parts_are_counted_on(tmp_path: Path) -> None:
+    good, bad = parsed("awin", tmp_path, awin_answer(awin_row(), awin_row(id=2, type="?")), awin_answer(awin_row(id=3)))
+    assert sorted([*good["row_number"].to_pylist(), *bad["row_number"].to_pylist()]) == [1, 2, 3]
+    assert isinstance(good, pa.Table)
