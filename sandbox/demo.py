@@ -1,0 +1,296 @@
+"""The demo: a cashback month from click to payment file through Airflow, on this machine, needing nobody.
+
+`run` starts everything, takes the world through its days, pays, proves, reports and ends everything; run again it only
+repeats the last day and shows that nothing changes. `up` keeps the same world running; `down` ends it.
+"""
+
+import argparse
+import hashlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from rich.console import Console
+
+from etl.core.context import StageResult
+from etl.core.errors import TallybackError
+from etl.core.settings import Settings
+from etl.installation import clock, credentials_from_environment, open_installation
+from etl.pipeline import run_day
+from sandbox import up as servers
+from sandbox.airflow_api import AirflowClient, DagRun
+from sandbox.airflow_stack import AirflowStack
+from sandbox.house import Place, advance, environment, prepare
+from sandbox.summary import count_facts, print_summary
+from sandbox.uci import invoices, span
+
+ROOT = Path(os.environ.get("TALLYBACK_DEMO", ".tallyback")).absolute()
+PROJECT = Path(__file__).resolve().parent.parent
+RELEASES, APPROVES = "robin", "alex"
+MONTH = ["2026-09-09", "2026-09-17", "2026-09-25", "2026-10-02", "2026-11-20"]
+"""The mornings on which the generated month is fetched: four weeks, and once when partners have validated."""
+
+LAST_WINDOWS_BY_AIRFLOW = 3
+"""How many of the last months of real orders go through the DAGs; those before, through `tallyback run`'s stages."""
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which world, and the mornings it is fetched: first by the pipeline alone, then through Airflow."""
+
+    name: str
+    seed: int
+    size: str
+    orders: Path | None
+    by_pipeline: list[datetime]
+    by_airflow: list[datetime]
+
+    @property
+    def rates(self) -> Path | None:
+        """Return the real exchange rates that lie beside real orders, if they do."""
+        beside = self.orders.with_name("eurofxref-hist.csv.gz") if self.orders else None
+        return beside if beside and beside.exists() else None
+
+
+def plan_of(seed: int, size: str, orders: Path | None) -> Plan:
+    """Return the plan of a world: the generated month, or the whole span of a table of real orders."""
+    if orders is None:
+        mornings = [_morning(date.fromisoformat(day)) for day in MONTH]
+        return Plan(f"{size}_{seed}", seed, size, None, [], mornings)
+    if not orders.is_file():
+        raise SystemExit(f"There is no file {orders}. ORDERS names a Parquet file of orders (see sandbox/README.md).")
+    digest = hashlib.sha256(orders.read_bytes()).hexdigest()[:8]
+    first, last = span(invoices(orders))
+    mornings, month = [], _next_month(first)
+    while month <= _next_month(last):
+        mornings.append(_morning(month + timedelta(days=1)))
+        month = _next_month(month)
+    mornings.append(_morning(mornings[-1].date() + timedelta(days=75)))
+    cut = len(mornings) - LAST_WINDOWS_BY_AIRFLOW
+    return Plan(f"orders_{digest}_{seed}", seed, size, orders, mornings[:cut], mornings[cut:])
+
+
+def _morning(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 6, 30, tzinfo=UTC)
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+def say(text: str) -> None:
+    """Print what happens now, with the time since the start."""
+    console.print(f"[dim]{time.monotonic() - _START:6.1f} s[/]  {text}")
+
+
+_START = time.monotonic()
+
+
+@contextmanager
+def world(plan: Plan, *, detached: bool = False) -> Iterator[tuple[Place, AirflowStack]]:
+    """Start PostgreSQL, the partners' servers and Airflow, and end all of them (unless `detached`)."""
+    place = Place(ROOT, plan.name)
+    with ExitStack() as ends:
+        say("PostgreSQL starts (embedded, on loopback)")
+        place.postgres.start()
+        if not detached:
+            ends.callback(place.postgres.stop)
+        url = prepare(place, seed=plan.seed, size=plan.size, orders=plan.orders, rates=plan.rates)
+        say("partners start: awin (REST), tradetracker (SOAP), rakuten (SFTP), a bank (SFTP)")
+        running = servers.start(place.world, awin_calls_per_minute=0)
+        ends.callback(running.stop)
+        variables = environment(place, url, plan.rates)
+        os.environ.update(variables)
+        metadata = place.postgres.url(f"airflow_{place.name}")
+        stack = AirflowStack(place.home / "airflow", metadata, PROJECT / "dags", {**variables, **_QUIET})
+        yield place, stack
+
+
+_QUIET = {
+    # The demo's clock is not the machine's: it starts every run itself.
+    "TALLYBACK_SCHEDULES": "off",
+    "PYTHONPATH": str(PROJECT),
+}
+
+
+def run(plan: Plan) -> int:
+    """Run the demo and return its exit status."""
+    progress = ROOT / plan.name / "mornings"
+    done = progress.read_text(encoding="utf-8").split() if progress.exists() else []
+    with world(plan) as (place, stack):
+        before = count_facts(place)
+        for morning in plan.by_pipeline:
+            if _stamp(morning) not in done:
+                _by_pipeline(place, morning)
+                done.append(_stamp(morning))
+                progress.write_text("\n".join(done), encoding="utf-8")
+        stack.start(say)
+        try:
+            robin, alex = stack.client(RELEASES), stack.client(APPROVES)
+            due = [morning for morning in plan.by_airflow if _stamp(morning) not in done] or plan.by_airflow[-1:]
+            for morning in due:
+                advance(place, _stamp(morning))
+                _by_airflow(place, robin, morning)
+                done.append(_stamp(morning))
+                progress.write_text("\n".join(done), encoding="utf-8")
+            _pay(robin, alex, plan.by_airflow[-1])
+            _one(robin, "tallyback__verify", plan.by_airflow[-1], "the books are proved")
+            _one(robin, "tallyback__report", plan.by_airflow[-1], "the reconciliation is written")
+        finally:
+            say("Airflow ends")
+            stack.stop()
+        after = count_facts(place)
+        print_summary(console, place, before, after)
+    return 0
+
+
+def _stamp(morning: datetime) -> str:
+    return morning.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _by_pipeline(place: Place, morning: datetime) -> None:
+    advance(place, _stamp(morning))
+    opened = open_installation(Settings())
+    known_at = clock(opened.settings)
+
+    def told(result: StageResult) -> None:
+        if result.stage in {"reconcile", "accrue"}:
+            counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in result.counts)
+            say(f"{morning.date()} {result.stage}: {counts}")
+
+    run_day(
+        opened,
+        known_at.date(),
+        run_id=f"demo/{_stamp(morning)}",
+        known_at=known_at,
+        actor="demo",
+        credentials=credentials_from_environment(),
+        told=told,
+    )
+
+
+def _start(client: AirflowClient, dag_id: str, morning: datetime) -> DagRun:
+    known = client.run_of(dag_id, morning)
+    if known is not None:
+        return client.run_again(known)
+    return client.trigger(dag_id, logical_date=morning, conf={"day": morning.date().isoformat()})
+
+
+def _by_airflow(place: Place, client: AirflowClient, morning: datetime) -> None:
+    say(f"{morning.date()}: reference data, rates and clicks, then three partners")
+    wanted = sorted(dag for dag in client.dag_ids() if "__ingest__" in dag)
+    first = [f"tallyback__{name}" for name in ("reference", "rates", "clicks")]
+    before = count_facts(place)
+    for runs in ([_start(client, dag, morning) for dag in first], [_start(client, dag, morning) for dag in wanted]):
+        for one in runs:
+            _ended_well(client.wait(one, timeout_seconds=600))
+    client.wait_until_quiet(timeout_seconds=600)
+    _assets_ended_well(client)
+    after = count_facts(place)
+    say(
+        f"{morning.date()}: {after.rows - before.rows:,} rows, {after.rejects - before.rejects:,} rejects, "
+        f"{after.versions - before.versions:,} new versions, {after.postings - before.postings:,} postings, "
+        f"{after.breaks:,} open breaks"
+    )
+
+
+def _ended_well(run: DagRun) -> None:
+    if run.state != "success":
+        raise SystemExit(f"The run {run.run_id} of {run.dag_id} ended as {run.state}: see its log under {ROOT}.")
+
+
+def _assets_ended_well(client: AirflowClient) -> None:
+    for run in client.runs("tallyback__reconcile_accrue", state="failed"):
+        _ended_well(run)
+
+
+def _pay(robin: AirflowClient, alex: AirflowClient, morning: datetime) -> None:
+    say(f"payout: {RELEASES} releases the batch")
+    started = _start(robin, "tallyback__payout__sepa", morning)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        for question in alex.questions("tallyback__payout__sepa"):
+            say(f"payout: {APPROVES} reads “{question.subject}” and approves")
+            alex.answer(question, "Approve")
+        current = robin.run(started.dag_id, started.run_id)
+        if current.finished:
+            _ended_well(current)
+            return
+        time.sleep(0.5)
+    raise SystemExit("The payout did not end within five minutes; look at it with `make up`.")
+
+
+def _one(client: AirflowClient, dag_id: str, morning: datetime, what: str) -> None:
+    _ended_well(client.wait(_start(client, dag_id, morning), timeout_seconds=300))
+    say(what)
+
+
+def keep_up(plan: Plan) -> int:
+    """Run the world until it is told to end (SIGINT, SIGTERM or `down`)."""
+    pid_file = ROOT / "up.pid"
+    with world(plan) as (place, stack):
+        advance(place, _stamp((plan.by_pipeline + plan.by_airflow)[0]))
+        stack.start(say)
+        pid_file.write_text(str(os.getpid()), encoding="utf-8")
+        try:
+            console.print(f"Airflow: {stack.url}   log in as one of:")
+            for person, password in stack.passwords().items():
+                console.print(f"  {person}  {password}")
+            console.print(f"Warehouse: {place.postgres.url(f'tallyback_{place.name}')}")
+            console.print(f"World: {place.world}")
+            console.print(
+                f"Move its clock: .venv/bin/python -m sandbox clock --dir {place.world} --set 2026-09-09T06:30:00Z"
+            )
+            console.print("End it with Ctrl-C here, or `make down` elsewhere.")
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        finally:
+            pid_file.unlink(missing_ok=True)
+            stack.stop()
+    return 0
+
+
+def down() -> int:
+    """End what `up` started."""
+    pid_file = ROOT / "up.pid"
+    if not pid_file.exists():
+        console.print("Nothing is up.")
+        return 0
+    pid = int(pid_file.read_text(encoding="utf-8"))
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        while Path(f"/proc/{pid}").exists():
+            time.sleep(0.2)
+    pid_file.unlink(missing_ok=True)
+    console.print("Ended.")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.demo", description=__doc__)
+    parser.add_argument("command", choices=["run", "up", "down"])
+    parser.add_argument("--seed", type=int, default=1, help="another seed, another world (default 1)")
+    parser.add_argument("--size", default="month", choices=["small", "month", "large"], help="default month")
+    parser.add_argument("--orders", type=Path, help="Parquet of real orders instead of generated ones")
+    given = parser.parse_args(arguments)
+    if given.command == "down":
+        return down()
+    plan = plan_of(given.seed, given.size, given.orders)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return run(plan) if given.command == "run" else keep_up(plan)
+    except TallybackError as error:
+        console.print(f"[red]Stopped:[/] {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
