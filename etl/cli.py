@@ -19,7 +19,7 @@ from rich.table import Table
 from etl.core.connector import Window
 from etl.core.context import StageResult
 from etl.core.errors import Retry, Stop
-from etl.core.settings import Settings
+from etl.core.settings import Settings, read_settings
 from etl.installation import Installation, clock, credentials_from_environment, open_installation
 
 app = typer.Typer(
@@ -64,7 +64,7 @@ def told() -> Iterator[None]:
 def settings() -> Settings:
     """Return the settings; Stop naming each that is missing or wrong."""
     try:
-        return Settings()
+        return read_settings()
     except ValidationError as error:
         names = ", ".join("TALLYBACK_" + "_".join(str(part) for part in item["loc"]).upper() for item in error.errors())
         raise Stop(f"these settings are missing or wrong: {names}; `tallyback doctor` explains each") from None

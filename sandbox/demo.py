@@ -20,7 +20,7 @@ from rich.console import Console
 
 from etl.core.context import StageResult
 from etl.core.errors import TallybackError
-from etl.core.settings import Settings
+from etl.core.settings import read_settings
 from etl.installation import clock, credentials_from_environment, open_installation
 from etl.pipeline import run_day
 from sandbox import up as servers
@@ -158,7 +158,7 @@ def _stamp(morning: datetime) -> str:
 
 def _by_pipeline(place: Place, morning: datetime) -> None:
     advance(place, _stamp(morning))
-    opened = open_installation(Settings())
+    opened = open_installation(read_settings())
     known_at = clock(opened.settings)
 
     def told(result: StageResult) -> None:
@@ -247,7 +247,7 @@ def keep_up(plan: Plan) -> int:
             console.print(f"Warehouse: {place.postgres.url(f'tallyback_{place.name}')}")
             console.print(f"World: {place.world}")
             console.print(
-                f"Move its clock: .venv/bin/python -m sandbox clock --dir {place.world} --set 2026-09-09T06:30:00Z"
+                f"Its clock: .venv/bin/python -m sandbox clock --dir {place.world} --set 2026-09-09T06:30:00Z"
             )
             console.print("End it with Ctrl-C here, or `make down` elsewhere.")
             signal.sigwait({signal.SIGINT, signal.SIGTERM})

@@ -95,7 +95,8 @@ _NAMES = {
 def _balances(console: Console, connection: psycopg.Connection[tuple[object, ...]]) -> None:
     found = connection.execute(
         "SELECT kind, currency, sum(balance) * CASE WHEN kind LIKE 'commission%%' THEN 1 ELSE -1 END, count(*)"
-        " FROM mart.balance WHERE kind = ANY(%s) GROUP BY kind, currency HAVING sum(balance) <> 0 ORDER BY kind, currency",
+        " FROM mart.balance WHERE kind = ANY(%s) GROUP BY kind, currency HAVING sum(balance) <> 0"
+        " ORDER BY kind, currency",
         (list(_NAMES),),
     ).fetchall()
     table = Table("", "", "amount", "accounts")
@@ -115,7 +116,8 @@ def _matches(console: Console, connection: psycopg.Connection[tuple[object, ...]
 
 def _breaks(console: Console, connection: psycopg.Connection[tuple[object, ...]]) -> None:
     found = connection.execute(
-        "SELECT kind, currency, count(*), sum(abs(amount)) FROM ops.break GROUP BY kind, currency ORDER BY kind, currency"
+        "SELECT kind, currency, count(*), sum(abs(amount)) FROM ops.break GROUP BY kind, currency"
+        " ORDER BY kind, currency"
     ).fetchall()
     if not found:
         console.print("No breaks: nothing needs a look.")
@@ -136,6 +138,6 @@ def _batches(console: Console, connection: psycopg.Connection[tuple[object, ...]
     for batch, count, total, currency, state, released_by, approved_by, sha256 in found:
         amount = Decimal(str(total)).scaleb(-2)
         console.print(
-            f"Batch {batch}: {count} payouts, {currency} {amount:,.2f}, {state}; released by {released_by or 'nobody'}, "
-            f"approved by {approved_by or 'nobody'}; sha256 {str(sha256)[:16]}…"
+            f"Batch {batch}: {count} payouts, {currency} {amount:,.2f}, {state}; "
+            f"released by {released_by or 'nobody'}, approved by {approved_by or 'nobody'}; sha256 {str(sha256)[:16]}…"
         )

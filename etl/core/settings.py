@@ -23,3 +23,8 @@ class Settings(BaseSettings):
     rates: Path | None = Field(default=None, description="the ECB's eurofxref-hist file, csv, zip or gz")
     memory_limit: str = Field(default="2GB", description="what the engine may use before it spills")
     clock: Path | None = Field(default=None, description="sandbox only: a clock.json that replaces the machine's clock")
+
+
+def read_settings() -> Settings:
+    """Return the settings of the environment. Raises pydantic's ValidationError naming what is missing or wrong."""
+    return Settings()  # type: ignore[call-arg]  # the environment gives what is required
