@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +13,9 @@ from etl.core.errors import Retry, Stop
 
 PAGE_ROWS = 100
 PAGES_AT_MOST = 1000
+ANSWER_AFTER_SECONDS = 4.0
+"""How long a question rests before we answer it. Airflow 3.3.2 fails a task that is answered before its scheduler has
+heard that it began to wait (it takes the end of the asking process for the end of the task). No person is that quick."""
 FINISHED = frozenset({"success", "failed"})
 
 
@@ -58,6 +61,7 @@ class Question:
     subject: str
     body: str | None
     options: tuple[str, ...]
+    asked_at: datetime
     chosen: tuple[str, ...]
     answered_by: str | None
 
@@ -183,10 +187,13 @@ class AirflowClient:
         """Return the tasks that wait for a person (or, with `pending=False`, all that ever did)."""
         wanted = {"response_received": False} if pending else {}
         path = f"/api/v2/dags/{_part(dag_id)}/dagRuns/~/hitlDetails"
-        return [_question(one) for one in self._rows(path, "hitl_details", wanted)]
+        rows = self._rows(path, "hitl_details", wanted)
+        return [_question(one) for one in rows if not pending or one["task_instance"]["state"] == "awaiting_input"]
 
     def answer(self, question: Question, option: str) -> None:
-        """Answer a question as this person. Raises Stop if it was answered before or this person may not."""
+        """Answer a question as this person, once it has rested. Raises Stop if it was answered before or they may not."""
+        rested_seconds = (datetime.now(UTC) - question.asked_at).total_seconds()
+        time.sleep(min(max(0.0, ANSWER_AFTER_SECONDS - rested_seconds), ANSWER_AFTER_SECONDS))
         path = (
             f"/api/v2/dags/{_part(question.dag_id)}/dagRuns/{_part(question.run_id)}/taskInstances/"
             f"{_part(question.task_id)}/{question.map_index}/hitlDetails"
@@ -307,6 +314,7 @@ def _question(told: Mapping[str, Any]) -> Question:
         subject=told["subject"],
         body=told["body"],
         options=tuple(told["options"]),
+        asked_at=datetime.fromisoformat(told["created_at"]),
         chosen=tuple(told["chosen_options"] or ()),
         answered_by=None if person is None else person["id"],
     )

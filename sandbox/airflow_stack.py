@@ -119,7 +119,7 @@ class AirflowStack:
 
     def processes(self) -> list[int]:
         """Return the ids of all processes of the stack, those of running tasks included."""
-        return _members({component.pid for component in self.components()}, f"AIRFLOW_HOME={self.home.resolve()}")
+        return [pid for component in self.components() for pid in _members(component)]
 
     @property
     def healthy(self) -> bool:
@@ -335,15 +335,19 @@ def _started(pid: int) -> str:
     return shown.stdout.strip()
 
 
-def _members(sessions: set[int], setting: str) -> list[int]:
-    """Return the processes that live in these sessions and have this setting in their environment, as all of ours do."""
+def _members(component: Component) -> list[int]:
+    """Return the processes in the session of a component, and those it left there when it was killed."""
+    leader_started = _started(component.pid)
+    if leader_started not in ("", component.started):
+        return []  # The pid is somebody else's by now.
     if not Path("/proc/self/stat").exists():
-        return [pid for pid in sessions if _started(pid)]
+        return [component.pid] if leader_started else []
     found = []
     for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
         fields = _stat(pid)
-        if fields and fields[0] != "Z" and int(fields[3]) in sessions:
-            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-                if setting.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+        if fields and fields[0] != "Z" and int(fields[3]) == component.pid:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                # Without its leader a session's number alone proves little: it may have been used again.
+                if leader_started or b"airflow" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     found.append(pid)
     return found

@@ -38,6 +38,12 @@ def stack(postgres: EmbeddedPostgres) -> Iterator[AirflowStack]:
     postgres.drop_database("airflow_toy")
 
 
+def runs(pid: int) -> bool:
+    """Whether a process runs; one that ended and whose parent has not asked about it yet does not."""
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return shown.strip()[:1] not in ("", "Z")
+
+
 def until(look: Callable[[], Found | None]) -> Found:
     deadline = time.monotonic() + 60
     while (found := look()) is None:
@@ -100,6 +106,17 @@ def test_secrets_of_the_stack_are_readable_by_their_owner_alone_and_not_in_a_rep
     assert stack.passwords()["alex"] not in repr(stack.client("alex"))
     with pytest.raises(Stop, match="does not let alex in"):
         AirflowClient(stack.url, "alex", "wrong").dag_ids()
+
+
+def test_what_a_killed_scheduler_left_running_is_found_and_ended(stack: AirflowStack) -> None:
+    scheduler = next(component for component in stack.components() if component.name == "scheduler")
+    left = set(stack.processes())
+    os.kill(scheduler.pid, signal.SIGKILL)
+    until(lambda: None if scheduler.alive else True)
+    assert not stack.healthy
+    stack.stop()
+    assert not [pid for pid in left if runs(pid)]
+    stack.start()
 
 
 def test_a_stack_whose_starter_was_killed_is_gone_soon_after(stack: AirflowStack) -> None:
