@@ -12,6 +12,7 @@ from datetime import date, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from etl import paying
 from etl.core.connector import Window
 from etl.core.context import Context, StageResult
 from etl.core.errors import Stop
@@ -232,6 +233,20 @@ def run_day(
     return results
 
 
+def approve_batch(
+    installation: Installation, batch_id: str, sha256: str, *, person: str, run_id: str, known_at: datetime
+) -> paying.BatchFacts:
+    """Record that `person` approves the batch's file of this sha256; Stop if they may not."""
+    if person.lower() in paying.NOBODY:
+        raise Stop("an approval needs the name of a person")
+    return paying.approve_batch(installation.context(run_id, known_at, person), batch_id, sha256)
+
+
+def batch_facts(installation: Installation, bank: str, *, run_id: str, known_at: datetime) -> paying.BatchFacts | None:
+    """Return the bank's batch that waits for people, or None."""
+    return paying.batch_facts(installation.context(run_id, known_at, ""), bank)
+
+
 def _folder(path: Path | None, name: str) -> Path:
     if path is None:
         raise Stop(f"TALLYBACK_{name} is not set: name the file or folder there")
@@ -251,4 +266,7 @@ _STAGES: dict[str, Stage] = {
     "rates": _rates,
     "verify": _verify,
     "report": _report,
+    "payout": paying.select,
+    "export": paying.freeze_batch,
+    "transmit": paying.transmit_batch,
 }

@@ -1,0 +1,11 @@
+"""A person's way in: the `tallyback` command line. Whatever Airflow runs can be run here."""
+
+from etl.cli import money, questions, stages
+from etl.cli.app import app
+
+__all__ = ["app", "main", "money", "questions", "stages"]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

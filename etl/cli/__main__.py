@@ -1,0 +1,5 @@
+"""`python -m etl.cli` is `tallyback`."""
+
+from etl.cli import main
+
+main()
