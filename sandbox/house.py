@@ -30,11 +30,12 @@ class Place:
 
     root: Path
     name: str
+    server: EmbeddedPostgres | None = None
 
     @property
     def postgres(self) -> EmbeddedPostgres:
-        """Return the embedded server, shared by all worlds under this root."""
-        return EmbeddedPostgres(self.root / "postgres")
+        """Return the PostgreSQL server: one of this root, shared by all its worlds, unless another was given."""
+        return self.server or EmbeddedPostgres(self.root / "postgres")
 
     @property
     def home(self) -> Path:
