@@ -14,8 +14,8 @@ from etl.core.errors import Retry, Stop
 PAGE_ROWS = 100
 PAGES_AT_MOST = 1000
 ANSWER_AFTER_SECONDS = 4.0
-"""How long a question rests before we answer it. Airflow 3.3.2 fails a task that is answered before its scheduler has
-heard that it began to wait (it takes the end of the asking process for the end of the task). No person is that quick."""
+"""How long a question rests before we answer it. Airflow 3.3.2 fails a task that is answered before its scheduler heard
+that it began to wait: it takes the end of the asking process for the end of the task. No person is that quick."""
 FINISHED = frozenset({"success", "failed"})
 
 
@@ -191,7 +191,7 @@ class AirflowClient:
         return [_question(one) for one in rows if not pending or one["task_instance"]["state"] == "awaiting_input"]
 
     def answer(self, question: Question, option: str) -> None:
-        """Answer a question as this person, once it has rested. Raises Stop if it was answered before or they may not."""
+        """Answer a question as this person, once it has rested. Raises Stop if that was done before or they may not."""
         rested_seconds = (datetime.now(UTC) - question.asked_at).total_seconds()
         time.sleep(min(max(0.0, ANSWER_AFTER_SECONDS - rested_seconds), ANSWER_AFTER_SECONDS))
         path = (

@@ -108,36 +108,28 @@ def test_secrets_of_the_stack_are_readable_by_their_owner_alone_and_not_in_a_rep
         AirflowClient(stack.url, "alex", "wrong").dag_ids()
 
 
-def test_what_a_killed_scheduler_left_running_is_found_and_ended(stack: AirflowStack) -> None:
+def test_a_start_ends_what_an_earlier_stack_left_and_a_killed_starter_takes_its_stack_along(
+    stack: AirflowStack,
+) -> None:
     scheduler = next(component for component in stack.components() if component.name == "scheduler")
-    left = set(stack.processes())
+    left = stack.processes()
     os.kill(scheduler.pid, signal.SIGKILL)
     until(lambda: None if scheduler.alive else True)
     assert not stack.healthy
-    stack.stop()
-    assert not [pid for pid in left if runs(pid)]
-    stack.start()
-
-
-def test_a_stack_whose_starter_was_killed_is_gone_soon_after(stack: AirflowStack) -> None:
-    before = stack.components()
-    assert stack.healthy
     code = (
         "import sys; from pathlib import Path; from sandbox.airflow_stack import AirflowStack\n"
         "stack = AirflowStack(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), parallelism=2)\n"
         "stack.start(); print('healthy', flush=True); sys.stdin.read()"
     )
-    arguments = [str(stack.home), stack.metadata_url, str(stack.dags_folder)]
-    starter = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert starter.stdout is not None
-    assert starter.stdout.readline() == "healthy\n"
-    assert not any(component.alive for component in before), "an earlier stack of the same home must be ended first"
-    components = stack.components()
-    assert stack.healthy and len(components) == 3
-    os.kill(starter.pid, signal.SIGKILL)
-    starter.communicate()
+    command = [sys.executable, "-c", code, str(stack.home), stack.metadata_url, str(stack.dags_folder)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=CHECKOUT, stdin=pipe, stdout=pipe, text=True) as starter:
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == "healthy\n"
+        assert not [pid for pid in left if runs(pid)]
+        components = stack.components()
+        assert stack.healthy and len(components) == 3
+        starter.kill()
     until(lambda: None if stack.processes() else True)
     assert not any(component.alive for component in components)
     assert not stack.healthy
