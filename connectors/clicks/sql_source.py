@@ -75,9 +75,10 @@ class SqlSource:
         try:
             with self._engine.connect() as connection:
                 query = self._query(connection, mapped, schema, since, until, what)
-                result = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS).execute(query)
-                for rows in result.partitions(BATCH_ROWS):
-                    yield _table([tuple(row) for row in rows], schema, ZoneInfo(mapped.zone), what)
+                streaming = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS)
+                with streaming.execute(query) as result:
+                    for rows in result.partitions(BATCH_ROWS):
+                        yield _table([tuple(row) for row in rows], schema, ZoneInfo(mapped.zone), what)
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise Retry(f"{what}: the database does not answer ({type(error.orig).__name__}); try again.") from None
         except sa.exc.NoSuchTableError:

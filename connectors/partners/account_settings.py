@@ -42,10 +42,7 @@ def several(account: PartnerAccount, name: str) -> tuple[str, ...]:
     value = account.options.get(name, ())
     values = value if isinstance(value, tuple) else (str(value),)
     if not values or any(not each for each in values):
-        raise Stop(
-            f"{account.name}: the option {name} lists nothing; enter it in config/partners/"
-            f"{account.name}.yaml."
-        )
+        raise Stop(f"{account.name}: the option {name} lists nothing; enter it in config/partners/{account.name}.yaml.")
     return tuple(str(each) for each in values)
 
 
