@@ -1,38 +1,64 @@
-"""A bank's inbox on an SFTP server, for an open connection: files come as `.part` and are renamed when whole."""
+"""A bank's inbox over SFTP: a file arrives whole under a temporary name and is then given its final one."""
 
 from __future__ import annotations
 
-from connectors.transport.sftp import Part, SftpConnection
+from dataclasses import dataclass, field
 
-READ_BACK_BYTES_MAX = 1024**3
+from pydantic import SecretStr
+
+from connectors.transport.sftp import Part, SftpConnection, SftpSettings
+from etl.core.configuration import Bank
+from etl.core.connector import Credentials
+from etl.core.errors import Stop
+
+FILE_BYTES_MAX = 1 << 30
+"""No bank takes a payment file of a gibibyte; more is refused before it fills the memory."""
 
 
+@dataclass(slots=True)
 class SftpInbox:
-    """The directory where a bank takes files (`etl.core.rail.Inbox`)."""
+    """The folder of a bank's SFTP server that takes payment files; speaks to it over an open connection."""
 
-    def __init__(self, connection: SftpConnection, directory: str) -> None:
-        self._connection = connection
-        self._directory = directory.rstrip("/")
-        self._parts: dict[str, Part] = {}
+    connection: SftpConnection
+    directory: str
+    _parts: dict[str, Part] = field(default_factory=dict, init=False)
 
     def _path(self, name: str) -> str:
-        return f"{self._directory}/{name}" if self._directory else name
+        return f"{self.directory.rstrip('/')}/{name}"
 
     def exists(self, name: str) -> bool:
         """Return whether the bank has a file of this final name."""
-        return self._connection.exists(self._path(name))
+        return self.connection.exists(self._path(name))
 
     def put_part(self, content: bytes, name: str) -> None:
-        """Bring the bytes there under a temporary name and check that all arrived."""
-        self._parts[name] = self._connection.put_part(content, self._path(name))
+        """Bring the bytes there under a temporary name and check that all arrived; nothing is delivered yet."""
+        self._parts[name] = self.connection.put_part(content, self._path(name))
 
     def finish(self, name: str) -> None:
-        """Give the complete file its final name."""
-        self._connection.finish(self._parts.pop(name))
+        """Give the complete file its final name. Whatever this raises, the file may have been delivered."""
+        part = self._parts.get(name)
+        if part is None:
+            raise Stop(f"{name} was not brought to the bank before it was to be finished")
+        self.connection.finish(part)
 
     def read_back(self, name: str) -> bytes | None:
         """Return the bytes under the final name; None if the bank took the file away already."""
         path = self._path(name)
-        if not self._connection.exists(path):
-            return None
-        return self._connection.read_bytes(path, READ_BACK_BYTES_MAX)
+        return self.connection.read_bytes(path, FILE_BYTES_MAX) if self.connection.exists(path) else None
+
+
+def sftp_settings(bank: Bank, credentials: Credentials) -> SftpSettings:
+    """Return how to reach the bank's server; Stop naming the value its connection lacks."""
+    for name in ("host", "username", "host_key"):
+        if not credentials.get(name):
+            raise Stop(f"bank {bank.name}: the connection {bank.connection} has no {name}; enter it there")
+    password, key = credentials.get("password"), credentials.get("private_key")
+    return SftpSettings(
+        connection=bank.connection,
+        host=credentials["host"],
+        port=int(credentials.get("port") or 22),
+        username=credentials["username"],
+        host_keys=tuple(credentials["host_key"].split(",")),
+        password=SecretStr(password) if password else None,
+        private_key=SecretStr(key) if key else None,
+    )
