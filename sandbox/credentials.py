@@ -72,6 +72,14 @@ def load(directory: Path) -> Secrets:
     )
 
 
+def relocate_tracker(directory: Path, tracker_url: str) -> None:
+    """Say where the tracker database is now: its server takes another port whenever it starts."""
+    content = json.loads((directory / CREDENTIALS_FILE).read_text(encoding="utf-8"))
+    if content["tracker"]["url"] != tracker_url:
+        content["tracker"]["url"] = tracker_url
+        files.write_atomically(directory / CREDENTIALS_FILE, json.dumps(content, indent=2) + "\n", 0o600)
+
+
 def host_key_path(directory: Path, server: str) -> Path:
     """Return the path of a server's private host key; its public key lies beside it with `.pub`."""
     return directory / KEY_FOLDER / server

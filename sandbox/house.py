@@ -14,7 +14,7 @@ import yaml
 from etl.core.embedded import EmbeddedPostgres
 from etl.core.encryption import create_key_file
 from etl.core.warehouse import migrate
-from sandbox import clock, folder
+from sandbox import clock, credentials, folder
 from sandbox.world import build_world
 
 SPAN = (date(2026, 9, 1), date(2026, 10, 1))
@@ -62,6 +62,8 @@ def prepare(place: Place, *, seed: int, size: str, orders: Path | None, rates: P
         tracker = server.create_database(f"tracker_{place.name}").replace("postgresql://", "postgresql+psycopg://", 1)
         folder.save(build_world(seed, size, *SPAN, orders_path=orders, rates_path=rates), place.world, tracker)
         (place.home / "built").touch()
+    tracker = server.url(f"tracker_{place.name}").replace("postgresql://", "postgresql+psycopg://", 1)
+    credentials.relocate_tracker(place.world, tracker)
     keys = place.home / "keys"
     if not keys.exists():
         create_key_file(keys)
@@ -72,8 +74,8 @@ def prepare(place: Place, *, seed: int, size: str, orders: Path | None, rates: P
 def environment(place: Place, warehouse_url: str, rates: Path | None = None) -> dict[str, str]:
     """Return the settings and connections of this installation; the servers' addresses must have been written."""
     addresses = json.loads((place.world / "addresses.json").read_text(encoding="utf-8"))
-    credentials = json.loads((place.world / "credentials.json").read_text(encoding="utf-8"))
-    connections = {name: {**_flat(addresses.get(name, {})), **_flat(credentials[name])} for name in credentials}
+    secrets = json.loads((place.world / "credentials.json").read_text(encoding="utf-8"))
+    connections = {name: {**_flat(addresses.get(name, {})), **_flat(secrets[name])} for name in secrets}
     variables = {
         "TALLYBACK_WAREHOUSE_URL": warehouse_url,
         "TALLYBACK_LAKE": str(place.home / "lake"),

@@ -46,7 +46,7 @@ class Verdict:
         share = Decimal(100 * self.excused_minor) / 100 / self.commission if self.commission else Decimal(0)
         wrong = ", ".join(f"{count} by {rule}" for rule, count in sorted(self.wrong_by_rule.items())) or "none"
         return [
-            f"{self.sales:,} sales, {self.matched:,} matched to a click, {self.right:,} of them rightly; wrong: {wrong}",
+            f"{self.sales:,} sales, {self.matched:,} matched to a click, {self.right:,} rightly; wrong: {wrong}",
             f"{self.found:,} of {self.findable:,} that a rule can find were found",
             f"members are owed {self.owed_minor / 100:,.2f}; {self.excused_sales} sales differ from the truth by "
             f"{self.excused_minor / 100:,.2f} in all and are listed as breaks ({share:.2f} % of commission); "
