@@ -140,9 +140,11 @@ def _validate(_: Installation, context: Context, task: Task, __: CredentialsOf) 
 
 
 def _reconcile(_: Installation, context: Context, task: Task, __: CredentialsOf) -> StageResult:
+    from connectors.partners import connector_for
     from etl.reconcile import reconcile
 
-    return reconcile(context, task.day)
+    facts = {account.partner: connector_for(account.partner).facts for account in context.configuration.accounts}
+    return reconcile(context, task.day, facts)
 
 
 def _accrue(_: Installation, context: Context, task: Task, __: CredentialsOf) -> StageResult:

@@ -36,6 +36,14 @@ cut AS (
 cut_length AS (
     SELECT DISTINCT ref_length FROM cut
 ),
+-- A prefix has the length it was cut to, so that equality says all: with the length as a second condition the planner
+-- would compare every click with every reference.
+shortened AS (
+    SELECT c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at,
+        CASE WHEN length(c.click_id) > n.ref_length THEN substr(lower(c.click_id), 1, n.ref_length) END AS prefix
+    FROM click AS c
+    CROSS JOIN cut_length AS n
+),
 ordered AS (
     SELECT DISTINCT r.sale_id, r.partner, r.program_id, v.click_id
     FROM residue AS r
@@ -48,10 +56,8 @@ named AS (
     JOIN bent AS b ON b.ref_folded = lower(c.click_id)
     UNION ALL
     SELECT b.sale_id, 'click_ref_repaired' AS rule, c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at
-    FROM click AS c
-    CROSS JOIN cut_length AS n
-    JOIN cut AS b ON b.ref_length = n.ref_length AND b.ref_folded = substr(lower(c.click_id), 1, n.ref_length)
-    WHERE length(c.click_id) > n.ref_length
+    FROM shortened AS c
+    JOIN cut AS b ON b.ref_folded = c.prefix
     UNION ALL
     SELECT o.sale_id, 'order_ref' AS rule, c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at
     FROM click AS c

@@ -10,17 +10,35 @@ WITH orphan AS (
     FROM grouped_sale AS s
     JOIN open_break AS b ON b.sale_id = s.sale_id AND b.kind = 'reversal_without_original'
 ),
+possible AS (
+    SELECT sale_id, partner_account, currency, partner_program_id, occurred_at, click_ref, order_ref, first_sale_amount
+    FROM grouped_sale
+    WHERE NOT is_reduction
+),
+-- Three joins by equality, not one with OR: that one would compare every pair of a program.
+suspect AS (
+    SELECT s.sale_id, s.occurred_at, o.occurred_until
+    FROM possible AS s
+    JOIN orphan AS o
+        ON o.partner_account = s.partner_account AND o.currency = s.currency
+        AND o.partner_program_id = s.partner_program_id AND o.reduction_click_ref = s.click_ref
+    UNION ALL
+    SELECT s.sale_id, s.occurred_at, o.occurred_until
+    FROM possible AS s
+    JOIN orphan AS o
+        ON o.partner_account = s.partner_account AND o.currency = s.currency
+        AND o.partner_program_id = s.partner_program_id AND o.order_ref = s.order_ref
+    UNION ALL
+    SELECT s.sale_id, s.occurred_at, o.occurred_until
+    FROM possible AS s
+    JOIN orphan AS o
+        ON o.partner_account = s.partner_account AND o.currency = s.currency
+        AND o.partner_program_id = s.partner_program_id AND o.first_net_amount = -s.first_sale_amount
+),
 held AS (
     SELECT sale_id FROM open_break WHERE is_holding AND sale_id IS NOT NULL
     UNION
-    SELECT s.sale_id
-    FROM grouped_sale AS s
-    JOIN orphan AS o
-        ON o.partner_account = s.partner_account AND o.currency = s.currency
-        AND o.partner_program_id = s.partner_program_id
-    WHERE NOT s.is_reduction AND s.occurred_at < o.occurred_until
-        AND (s.click_ref = o.reduction_click_ref OR s.order_ref = o.order_ref
-            OR s.first_sale_amount = -o.first_net_amount)
+    SELECT sale_id FROM suspect WHERE occurred_at < occurred_until
 ),
 disputed AS (
     SELECT sale_id FROM open_break WHERE kind = 'duplicate'

@@ -1,12 +1,13 @@
 -- purpose: what partners said, with the days of the books' zone and the clock that orders versions; DuckDB alone (zones).
 -- grain: one accepted row of one delivery.
--- reads: transaction_row (TRANSACTION, observed_at), partner_model. Parameter books_zone.
+-- reads: transaction_row, delivery_scope, partner_model. Parameter books_zone.
 -- key: delivery_id, row_number.
 -- A clock is cut to its precision in whole microseconds. A row without modified_at sorts by its sale: the earliest it can be.
 WITH clocked AS (
-    SELECT t.*, m.clock_precision_seconds,
-        CASE WHEN m.version_clock = 'modified' THEN coalesce(t.modified_at, t.occurred_at) ELSE t.observed_at END AS clock
+    SELECT t.*, d.observed_at, m.clock_precision_seconds,
+        CASE WHEN m.version_clock = 'modified' THEN coalesce(t.modified_at, t.occurred_at) ELSE d.observed_at END AS clock
     FROM transaction_row AS t
+    JOIN delivery_scope AS d ON d.delivery_id = t.delivery_id
     JOIN partner_model AS m ON m.partner_account = t.partner_account
 )
 SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,

@@ -1,0 +1,356 @@
+"""Reconcile: from accepted deliveries, clicks and decisions to versions, sales, matches and breaks, as a difference.
+
+Everything is computed from all accepted rows, so that the order of arrival cannot matter, and compared with what the
+warehouse holds; only what differs is written, in one transaction under the lock of the entity's books. A narrower scope
+would restrict the rows read in `_read`, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from etl.core.connector import ConnectorFacts
+from etl.core.context import Context, StageResult
+from etl.core.engine import Engine, Relation, register
+from etl.core.schemas import CASHBACK_RULE, CLICK, CONVERSION, FX_RATE, MATCH, PROGRAM, TEXT, TRANSACTION, VERSION
+from etl.core.warehouse import Connection, copy_in, fetch, lock
+from etl.match import (
+    DECISION,
+    SEAL,
+    SETTLED_MATCH,
+    TRUNCATED_LENGTHS,
+    Matched,
+    Matching,
+    matched,
+    run_step,
+)
+
+_DELIVERY = pa.schema(
+    [
+        ("delivery_id", TEXT),
+        ("partner_account", TEXT),
+        ("window_from", pa.date32()),
+        ("window_until", pa.date32()),
+        ("observed_at", pa.timestamp("us")),
+        ("states_scope", pa.bool_()),
+        ("has_unkeyed_rejects", pa.bool_()),
+        ("object_path", TEXT),
+    ]
+)
+SCOPE = pa.schema(
+    [
+        ("delivery_id", TEXT),
+        ("partner_account", TEXT),
+        ("from_at", pa.timestamp("us")),
+        ("until_at", pa.timestamp("us")),
+        ("observed_at", pa.timestamp("us")),
+        ("observed_on", pa.date32()),
+        ("states_scope", pa.bool_()),
+        ("has_unkeyed_rejects", pa.bool_()),
+    ]
+)
+REJECTED_KEY = pa.schema([("delivery_id", TEXT), ("transaction_id", TEXT), ("line_id", TEXT)])
+PARTNER_MODEL = pa.schema(
+    [
+        ("partner", TEXT),
+        ("partner_account", TEXT),
+        ("version_clock", TEXT),
+        ("clock_precision_seconds", pa.int32()),
+        ("reversal_model", TEXT),
+        ("signed_row_link", TEXT),
+        ("has_status", pa.bool_()),
+    ]
+)
+_SALE = pa.schema(
+    [
+        ("sale_id", TEXT),
+        ("partner", TEXT),
+        ("partner_account", TEXT),
+        ("program_id", TEXT),
+        ("merchant_id", TEXT),
+        ("order_ref", TEXT),
+        ("occurred_at", pa.timestamp("us")),
+        ("sale_on", pa.date32()),
+        ("outcome", TEXT),
+        ("rule", TEXT),
+        ("click_id", TEXT),
+        ("clicked_at", pa.timestamp("us")),
+        ("member_id", TEXT),
+        ("earns_cashback", pa.bool_()),
+        ("is_payout_held", pa.bool_()),
+    ]
+)
+_BREAK = pa.schema(
+    [
+        ("partner", TEXT),
+        ("partner_account", TEXT),
+        ("transaction_id", TEXT),
+        ("line_id", TEXT),
+        ("kind", TEXT),
+        ("sale_id", TEXT),
+        ("expected", TEXT),
+        ("found", TEXT),
+        ("amount", pa.decimal128(18, 4)),
+        ("currency", TEXT),
+        ("evidence_hash", TEXT),
+    ]
+)
+_OBJECT = pa.schema([("relation", TEXT), ("object_path", TEXT)])
+_ROW_KEY = ("partner_account", "transaction_id", "line_id")
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A table of the warehouse that this stage keeps equal to what it computes; what `carried` says is set once."""
+
+    table: str
+    key: tuple[str, ...]
+    schema: pa.Schema
+    noun: str
+    carried: bool = False
+
+
+_VERSIONS = _Target("ops.transaction_version", (*_ROW_KEY, "version_no"), VERSION, "versions")
+_SALES = _Target("ops.sale", ("sale_id",), _SALE, "sales")
+_MATCHES = _Target("ops.match", _ROW_KEY, MATCH, "matches")
+_BREAKS = _Target("ops.break", (*_ROW_KEY, "kind"), _BREAK, "breaks", carried=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How many rows of a table were new, changed and gone."""
+
+    new: int
+    changed: int
+    gone: int
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.changed or self.gone)
+
+
+def reconcile(context: Context, day: date, facts: Mapping[str, ConnectorFacts]) -> StageResult:
+    """Return what changed when versions, sales, matches and breaks were brought up to `day`; again, nothing does.
+
+    `facts` are those of the connectors, by partner. Raises Stop if a delivery names an account that is not configured.
+    """
+    with context.warehouse.transaction() as connection:
+        lock(connection, f"books:{context.entity.name}")
+        versions, result = _computed(context, connection, day, facts)
+        changes = {
+            target.noun: _write(context, connection, target, table, day)
+            for target, table in (
+                (_VERSIONS, versions),
+                (_SALES, result.sale),
+                (_MATCHES, result.match),
+                (_BREAKS, result.breaks),
+            )
+        }
+    counts: list[tuple[str, int]] = []
+    for noun, change in changes.items():
+        counts += [(f"new_{noun}", change.new), (f"changed_{noun}", change.changed), (f"gone_{noun}", change.gone)]
+    counts += [("sales", result.sale.num_rows), ("open_breaks", result.breaks.num_rows)]
+    note = (
+        f"{changes['versions'].new:,} new versions, {changes['matches'].new + changes['matches'].changed:,} matches "
+        f"written, {result.breaks.num_rows:,} breaks open"
+    )
+    return StageResult("reconcile", context.entity.name, tuple(counts), note)
+
+
+def _computed(
+    context: Context, connection: Connection, day: date, facts: Mapping[str, ConnectorFacts]
+) -> tuple[pa.Table, Matched]:
+    """Return all versions and what follows from them."""
+    engine, zone = context.engine, context.entity.books_zone
+    deliveries = fetch(connection, _ACCEPTED, _DELIVERY)
+    model = _partner_model(context, facts)
+    scope = _scope(context, deliveries)
+    rows = _objects(context, deliveries["object_path"].to_pylist(), TRANSACTION)
+    relations: dict[str, Relation] = {"delivery_scope": scope, "partner_model": model, "transaction_row": rows}
+    observation = run_step(engine, "prepare/observation", relations, {"books_zone": zone})
+    rejected = fetch(connection, _REJECTED, REJECTED_KEY)
+    versions = versions_of(engine, observation, scope, rejected, model)
+    tracked = fetch(connection, _TRACKED, _OBJECT).to_pylist()
+    clicks = [row["object_path"] for row in tracked if row["relation"] == "click"]
+    conversions = [row["object_path"] for row in tracked if row["relation"] == "conversion"]
+    lengths = {
+        length
+        for account in context.configuration.accounts
+        if isinstance(length := account.options.get("click_ref_length"), int)
+    }
+    return versions, matched(
+        engine,
+        Matching(
+            current_row=run_step(engine, "current_row", {"version": versions}, {}),
+            program=fetch(connection, f"SELECT {', '.join(PROGRAM.names)} FROM ref.program ORDER BY 1, 10", PROGRAM),
+            click=run_step(engine, "click", {"tracked_click": _objects(context, clicks, CLICK)}, {}),
+            conversion=run_step(
+                engine, "conversion", {"tracked_conversion": _objects(context, conversions, CONVERSION)}, {}
+            ),
+            seal=fetch(connection, "SELECT sealed_until FROM ops.click_seal ORDER BY source", SEAL),
+            partner_model=model,
+            day=day,
+            books_zone=zone,
+            base_currency=context.entity.base_currency,
+            truncated_lengths=tuple(sorted({*TRUNCATED_LENGTHS, *lengths})),
+            conflict=run_step(engine, "conflict", {"observation": observation}, {}),
+            decision=fetch(connection, _DECISIONS, DECISION),
+            settled_match=fetch(connection, _SETTLED, SETTLED_MATCH),
+            cashback_rule=fetch(
+                connection, f"SELECT {', '.join(CASHBACK_RULE.names)} FROM ref.cashback_rule ORDER BY 1", CASHBACK_RULE
+            ),
+            fx_rate=fetch(
+                connection, f"SELECT {', '.join(FX_RATE.names)} FROM ref.fx_rate ORDER BY 1, 2, 3, 5", FX_RATE
+            ),
+        ),
+    )
+
+
+def versions_of(
+    engine: Engine, observation: pa.Table, scope: pa.Table, rejected: pa.Table, model: pa.Table
+) -> pa.Table:
+    """Return the versions (schema VERSION) of what was observed; see sql/reconcile/version.sql."""
+    relations: dict[str, Relation] = {
+        "observation": observation,
+        "delivery_scope": scope,
+        "rejected_key": rejected,
+        "partner_model": model,
+    }
+    return run_step(engine, "version", relations, {}).select(VERSION.names).cast(VERSION)
+
+
+# The newest parse that was let through: one that is held does not take away what the one before it said.
+_ACCEPTED = """
+SELECT delivery_id, partner_account, window_from, window_until, observed_at, states_scope, has_unkeyed_rejects,
+    object_path
+FROM (
+    SELECT d.delivery_id, d.partner_account, d.window_from, d.window_until, d.observed_at, d.states_scope,
+        p.unkeyed_reject_count > 0 AS has_unkeyed_rejects, v.object_path,
+        row_number() OVER (PARTITION BY d.delivery_id ORDER BY v.parse_version DESC) AS age
+    FROM ops.delivery AS d
+    JOIN ops.validation AS v ON v.delivery_id = d.delivery_id
+    JOIN ops.parse AS p ON p.delivery_id = v.delivery_id AND p.parse_version = v.parse_version
+    LEFT JOIN ops.hold_release AS h ON h.delivery_id = v.delivery_id AND h.parse_version = v.parse_version
+    WHERE v.state = 'passed' OR h.delivery_id IS NOT NULL
+) AS accepted
+WHERE age = 1
+ORDER BY delivery_id
+"""
+# Rejects of any parse of a delivery: a row that was ever refused is no proof of absence.
+_REJECTED = """
+SELECT DISTINCT delivery_id, transaction_id, line_id
+FROM ops.reject
+WHERE transaction_id IS NOT NULL
+ORDER BY delivery_id, transaction_id, line_id
+"""
+_TRACKED = "SELECT relation, object_path FROM ops.tracked_file ORDER BY relation, object_path"
+_DECISIONS = f"SELECT {', '.join(DECISION.names)} FROM ops.decision ORDER BY decision_id"
+_SETTLED = """
+SELECT s.sale_id, s.rule, s.click_id, s.clicked_at, s.member_id
+FROM ops.sale AS s
+WHERE s.click_id IS NOT NULL AND EXISTS (
+    SELECT 1
+    FROM payout.payout_line AS l
+    JOIN payout.payout AS p ON p.payout_id = l.payout_id
+    WHERE l.document_kind = 'sale' AND l.document_id = s.sale_id AND p.state IN ('reserved', 'in_flight', 'settled')
+)
+ORDER BY s.sale_id
+"""
+
+
+def _partner_model(context: Context, facts: Mapping[str, ConnectorFacts]) -> pa.Table:
+    rows = [
+        {
+            "partner": account.partner,
+            "partner_account": account.name,
+            "version_clock": facts[account.partner].version_clock.value,
+            "clock_precision_seconds": facts[account.partner].clock_precision_seconds,
+            "reversal_model": facts[account.partner].reversal_model.value,
+            "signed_row_link": getattr(facts[account.partner].signed_row_link, "value", None),
+            "has_status": facts[account.partner].has_status,
+        }
+        for account in context.configuration.accounts
+    ]
+    return pa.Table.from_pylist(rows, schema=PARTNER_MODEL)
+
+
+def _scope(context: Context, deliveries: pa.Table) -> pa.Table:
+    """Return what each delivery speaks of: its days, in the partner's zone, as instants."""
+    books = ZoneInfo(context.entity.books_zone)
+    zones = {name: ZoneInfo(context.configuration.account(name).zone) for name in set(_texts(deliveries))}
+    rows = [
+        {
+            **{name: row[name] for name in ("delivery_id", "partner_account", "observed_at", "states_scope")},
+            "has_unkeyed_rejects": row["has_unkeyed_rejects"],
+            "from_at": midnight(row["window_from"], zones[row["partner_account"]]),
+            "until_at": midnight(row["window_until"], zones[row["partner_account"]]),
+            "observed_on": row["observed_at"].replace(tzinfo=UTC).astimezone(books).date(),
+        }
+        for row in deliveries.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, schema=SCOPE)
+
+
+def _texts(deliveries: pa.Table) -> Sequence[str]:
+    names: list[str] = deliveries["partner_account"].to_pylist()
+    return names
+
+
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """Return the instant (naive UTC) at which `day` begins in `zone`."""
+    return datetime.combine(day, time(), zone).astimezone(UTC).replace(tzinfo=None)
+
+
+def _objects(context: Context, paths: Sequence[str], schema: pa.Schema) -> Relation:
+    return [context.lake.local(path) for path in paths] or schema.empty_table()
+
+
+def _write(context: Context, connection: Connection, target: _Target, computed: pa.Table, day: date) -> Change:
+    """Make `target` hold exactly `computed`; return what that changed. Rows that are equal are not touched."""
+    key = ", ".join(target.key)
+    carried = [("opened_on", pa.date32()), ("opened_run", TEXT)] if target.carried else []
+    schema = pa.schema([*target.schema, *carried])
+    stored = fetch(connection, f"SELECT {', '.join(schema.names)} FROM {target.table} ORDER BY {key}", schema)
+    wanted = computed.select(target.schema.names).cast(target.schema)
+    fresh, stale, changed = _difference(context, target, wanted, stored, day)
+    if stale.num_rows:
+        connection.execute(
+            f"CREATE TEMP TABLE stale_key ON COMMIT DROP AS SELECT {key} FROM {target.table} WITH NO DATA"
+        )
+        copy_in(connection, "stale_key", stale)
+        same = " AND ".join(f"s.{name} = t.{name}" for name in target.key)
+        connection.execute(f"DELETE FROM {target.table} AS t USING stale_key AS s WHERE {same}")
+        connection.execute("DROP TABLE stale_key")
+    copy_in(connection, target.table, fresh.cast(schema))
+    return Change(fresh.num_rows - changed, changed, stale.num_rows - changed)
+
+
+def _difference(
+    context: Context, target: _Target, wanted: pa.Table, stored: pa.Table, day: date
+) -> tuple[pa.Table, pa.Table, int]:
+    """Return the rows to write, the keys to take out before, and how many keys are in both."""
+    names, key = ", ".join(target.schema.names), ", ".join(target.key)
+    same = " AND ".join(f"s.{name} = f.{name}" for name in target.key)
+    columns = [f"f.{name}" for name in target.schema.names]
+    parameters: dict[str, object] = {}
+    if target.carried:
+        # A break that is still open keeps the day it was opened, whatever else is now known of it.
+        columns += ["coalesce(s.opened_on, $day) AS opened_on", "coalesce(s.opened_run, $run) AS opened_run"]
+        parameters = {"day": day, "run": context.run_id}
+    with context.engine.connect() as engine:
+        register(engine, "wanted", wanted)
+        register(engine, "stored", stored)
+        engine.execute(f"CREATE TEMP TABLE fresh AS SELECT {names} FROM wanted EXCEPT SELECT {names} FROM stored")
+        engine.execute(f"CREATE TEMP TABLE stale AS SELECT {names} FROM stored EXCEPT SELECT {names} FROM wanted")
+        order = ", ".join(f"f.{name}" for name in target.key)
+        fresh = engine.sql(
+            f"SELECT {', '.join(columns)} FROM fresh AS f LEFT JOIN stored AS s ON {same} ORDER BY {order}",
+            params=parameters,
+        ).to_arrow_table()
+        stale = engine.sql(f"SELECT {key} FROM stale ORDER BY {key}").to_arrow_table()
+        both = engine.sql(f"SELECT f.{target.key[0]} FROM fresh AS f JOIN stale AS s ON {same}").to_arrow_table()
+    return fresh, stale, both.num_rows
