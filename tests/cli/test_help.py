@@ -6,8 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol, cast
 
-import click
 import pytest
 import typer.main
 from typer.testing import CliRunner
@@ -19,16 +19,27 @@ ROOT = Path(__file__).resolve().parents[2]
 PASSED_ON = ("sandbox",)
 
 
-def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+class Parameter(Protocol):
+    """An argument or option, as far as this test looks at it: typer ships a click of its own."""
+
+    name: str | None
+
+
+class Command(Protocol):
+    """A command or group of them."""
+
+    help: str | None
+    params: list[Parameter]
+
+
+def commands(command: Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Command]]:
     yield path, command
     for name, each in sorted(getattr(command, "commands", {}).items()):
         yield from commands(each, (*path, name))
 
 
-FOUND = [
-    pytest.param(path, command, id=" ".join(path) or "tallyback")
-    for path, command in commands(typer.main.get_command(app))
-]
+ROOT_COMMAND = cast("Command", typer.main.get_command(app))
+FOUND = [pytest.param(path, command, id=" ".join(path) or "tallyback") for path, command in commands(ROOT_COMMAND)]
 
 
 def test_there_are_commands() -> None:
@@ -36,7 +47,7 @@ def test_there_are_commands() -> None:
 
 
 @pytest.mark.parametrize(("path", "command"), FOUND)
-def test_help_ends_with_0_and_says_what_the_command_does(path: tuple[str, ...], command: click.Command) -> None:
+def test_help_ends_with_0_and_says_what_the_command_does(path: tuple[str, ...], command: Command) -> None:
     text = (command.help or "").strip()
     assert len(text.split()) >= 2, "say in a sentence what it does"
     if path == PASSED_ON:
@@ -47,7 +58,7 @@ def test_help_ends_with_0_and_says_what_the_command_does(path: tuple[str, ...], 
 
 
 @pytest.mark.parametrize(("path", "command"), FOUND)
-def test_every_argument_and_option_is_explained(path: tuple[str, ...], command: click.Command) -> None:
+def test_every_argument_and_option_is_explained(path: tuple[str, ...], command: Command) -> None:
     shown = [each for each in command.params if not getattr(each, "hidden", False) and each.name != "help"]
     completion = ("install_completion", "show_completion")
     silent = [each.name for each in shown if each.name not in completion and not getattr(each, "help", None)]
