@@ -1,0 +1,22 @@
+-- purpose: what went into these books: the deliveries' bytes and the people's decisions, as one hash each.
+-- grain: one row. Reads: ops.delivery, ops.decision, ops.hold_release.
+WITH delivery AS (
+    SELECT count(*) AS delivery_count,
+           encode(sha256(convert_to(coalesce(string_agg(delivery_id || ' ' || sha256, E'\n' ORDER BY delivery_id), ''),
+                                    'UTF8')), 'hex') AS delivery_hash
+    FROM ops.delivery
+),
+decided AS (
+    SELECT 'decision ' || decision_id || ' ' || kind || ' ' || sale_id || ' ' || coalesce(click_id, '') || ' '
+               || coalesce(undoes, '') || ' ' || evidence_hash AS line
+    FROM ops.decision
+    UNION ALL
+    SELECT 'release ' || delivery_id || ' ' || parse_version || ' ' || released_by FROM ops.hold_release
+),
+decision AS (
+    SELECT count(*) AS decision_count,
+           encode(sha256(convert_to(coalesce(string_agg(line, E'\n' ORDER BY line), ''), 'UTF8')),
+                  'hex') AS decision_hash
+    FROM decided
+)
+SELECT delivery_count, delivery_hash, decision_count, decision_hash FROM delivery CROSS JOIN decision

@@ -1,0 +1,28 @@
+-- purpose: each open break with its age, the money at stake and the row it is about.
+-- grain, key: partner_account, transaction_id, line_id, kind. Reads: ops.break, ops.decision, ledger.posting,
+-- report_current_row, report_program_name.
+-- A break in another currency takes the rate that the books use for its sale; none known yet, none invented.
+-- A break is decided when a decision for its sale has seen the same evidence and was not undone.
+WITH rate AS (
+    SELECT p.document_id, max(p.rate) AS rate
+    FROM ledger.posting AS p
+    JOIN ops.break AS b ON b.sale_id = p.document_id
+    WHERE p.document_kind = 'sale' AND p.component = 'commission' AND b.currency <> %(base)s
+    GROUP BY p.document_id
+    HAVING min(p.rate) = max(p.rate)
+)
+SELECT b.partner, b.partner_account, b.transaction_id, b.line_id, b.kind, b.sale_id,
+       coalesce(n.name, c.program_id, c.partner_program_id, 'Unknown program') AS program,
+       b.expected, b.found, abs(coalesce(b.amount, 0)) AS amount, coalesce(b.currency, c.currency, '') AS currency,
+       CASE WHEN coalesce(b.amount, 0) = 0 THEN 0 WHEN b.currency = %(base)s THEN abs(b.amount)
+            ELSE round(abs(b.amount) * r.rate, 4) END AS base,
+       b.opened_on, greatest(%(closing_on)s - b.opened_on, 0) AS age_days, b.opened_on < %(from)s AS is_old,
+       EXISTS (SELECT 1 FROM ops.decision AS d
+               WHERE d.sale_id = b.sale_id AND d.evidence_hash = b.evidence_hash AND d.kind <> 'undo'
+                 AND NOT EXISTS (SELECT 1 FROM ops.decision AS u WHERE u.undoes = d.decision_id)) AS is_decided,
+       c.delivery_id, c.row_number
+FROM ops.break AS b
+LEFT JOIN report_current_row AS c USING (partner_account, transaction_id, line_id)
+LEFT JOIN report_program_name AS n ON n.program_id = c.program_id
+LEFT JOIN rate AS r ON r.document_id = b.sale_id
+WHERE b.opened_on < %(until)s

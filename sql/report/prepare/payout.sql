@@ -1,0 +1,25 @@
+-- purpose: each payout of the entity as a decimal amount with the base amount of its reservation, and its last event.
+-- grain, key: payout_id. Reads: payout.payout, payout.batch, payout.event, report_movement, report_currency.
+WITH reserved AS (
+    SELECT document_id AS payout_id, sum(base) AS base, sum(without_base) AS without_base
+    FROM report_movement
+    WHERE document_kind = 'payout' AND kind = 'payout_reserved' AND amount > 0
+    GROUP BY document_id
+),
+last_event AS (
+    SELECT DISTINCT ON (payout_id) payout_id, event AS last_event
+    FROM payout.event
+    WHERE happened_on < %(until)s
+    ORDER BY payout_id, event_no DESC
+)
+SELECT p.payout_id, p.batch_id, p.member_id, p.currency, p.state, e.last_event,
+       (p.amount_minor / power(10::numeric, c.scale))::numeric(24, 4) AS amount,
+       CASE WHEN p.currency = %(base)s THEN (p.amount_minor / power(10::numeric, c.scale))::numeric(24, 4)
+            WHEN r.without_base = 0 THEN r.base END AS base,
+       b.state AS batch_state, c.scale
+FROM payout.payout AS p
+JOIN payout.batch AS b USING (batch_id)
+JOIN report_currency AS c ON c.currency = p.currency
+LEFT JOIN reserved AS r USING (payout_id)
+LEFT JOIN last_event AS e USING (payout_id)
+WHERE b.entity = %(entity)s AND b.selected_for < %(until)s
