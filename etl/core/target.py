@@ -1,0 +1,220 @@
+"""What sales should have in the ledger: facts of the warehouse in, the target and its difference from the books out."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.core.context import Context
+from etl.core.engine import Engine, Relation
+from etl.core.errors import Stop
+from etl.core.money import conversion_rate, exponent
+from etl.core.schemas import CASHBACK_RULE, FX_RATE, INSTANT, PROGRAM, TEXT, VERSION
+from etl.core.warehouse import Connection, fetch
+
+VERSION_FACT = pa.schema(
+    [
+        VERSION.field(name)
+        for name in (
+            "sale_id transaction_id line_id version_no is_absent kind status partner_paid sale_amount commission_amount"
+            " currency effective_on"
+        ).split()
+    ]
+)
+SALE_FACT = pa.schema(
+    [
+        pa.field("sale_id", TEXT, nullable=False),
+        pa.field("partner_account", TEXT, nullable=False),
+        pa.field("program_id", TEXT),
+        pa.field("occurred_at", INSTANT, nullable=False),
+        pa.field("sale_on", pa.date32(), nullable=False),
+        pa.field("outcome", TEXT, nullable=False),
+        pa.field("clicked_at", INSTANT),
+        pa.field("member_id", TEXT),
+        pa.field("earns_cashback", pa.bool_(), nullable=False),
+    ]
+)
+POSTED = pa.schema(
+    [
+        pa.field("document_id", TEXT, nullable=False),
+        pa.field("debit_kind", TEXT, nullable=False),
+        pa.field("debit_owner", TEXT, nullable=False),
+        pa.field("credit_kind", TEXT, nullable=False),
+        pa.field("credit_owner", TEXT, nullable=False),
+        pa.field("asset", TEXT, nullable=False),
+        pa.field("amount", pa.int64(), nullable=False),
+        pa.field("effective_for", pa.date32(), nullable=False),
+        pa.field("component", TEXT, nullable=False),
+        pa.field("rate", pa.decimal128(18, 12)),
+    ]
+)
+CONVERSION_RATE = pa.schema(
+    [
+        pa.field("sale_on", pa.date32(), nullable=False),
+        pa.field("from_currency", TEXT, nullable=False),
+        pa.field("to_currency", TEXT, nullable=False),
+        pa.field("rate", pa.decimal128(18, 12), nullable=False),
+    ]
+)
+_MEMBER_CURRENCY = pa.schema([("currency", TEXT), ("scale", pa.int32()), ("unit", pa.int64())])
+_ACCOUNT_SETTING = pa.schema([("partner_account", TEXT), ("cashback_payable_on", TEXT)])
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a target follows from: Arrow tables of the canonical columns, and what the configuration says."""
+
+    version: pa.Table
+    sale: pa.Table
+    program: pa.Table
+    cashback_rule: pa.Table
+    fx_rate: pa.Table
+    account_setting: pa.Table
+    base_currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The signed flows all sales should have, and how many sales have cashback that waits for a rate or a person."""
+
+    flows: pa.Table
+    waiting_count: int
+
+
+class Rates:
+    """Published rates of one base currency, to be asked for the factor between two currencies on a day."""
+
+    def __init__(self, fx_rate: pa.Table) -> None:
+        self._days: dict[str, list[date]] = defaultdict(list)
+        self._values: dict[str, list[Decimal]] = defaultdict(list)
+        bases = pc.unique(fx_rate["base"]).to_pylist()
+        if len(bases) > 1:
+            raise Stop(f"exchange rates have several base currencies ({', '.join(sorted(bases))}): load those of one")
+        self._base = bases[0] if bases else None
+        for row in fx_rate.sort_by([("quote", "ascending"), ("rate_on", "ascending")]).to_pylist():
+            self._days[row["quote"]].append(row["rate_on"])
+            self._values[row["quote"]].append(row["rate"])
+
+    def _per_base(self, currency: str, on: date) -> Decimal | None:
+        if currency == self._base:
+            return Decimal(1)
+        days = self._days.get(currency, [])
+        place = bisect_right(days, on)
+        # The last rate known is of no use: one of a day between it and the sale may still come.
+        if place == 0 or place == len(days):
+            return None
+        return self._values[currency][place - 1]
+
+    def factor(self, source: str, target: str, on: date) -> Decimal | None:
+        """Return what amounts in `source` are multiplied by, None as long as a rate of a later day is not known."""
+        if source == target:
+            return Decimal(1)
+        base_to_source, base_to_target = self._per_base(source, on), self._per_base(target, on)
+        if base_to_source is None or base_to_target is None:
+            return None
+        return conversion_rate(base_to_source, base_to_target)
+
+
+def conversion_rates(facts: Facts) -> pa.Table:
+    """Return the usable factors between the currencies each sale may need, on its own day."""
+    rates = Rates(facts.fx_rate)
+    targets = {facts.base_currency, *pc.unique(facts.cashback_rule["currency"]).to_pylist()}
+    told = facts.version.select(["sale_id", "currency"]).join(facts.sale.select(["sale_id", "sale_on"]), "sale_id")
+    needed: set[tuple[date, str, str]] = set()
+    for row in told.group_by(["sale_on", "currency"]).aggregate([]).to_pylist():
+        if row["sale_on"] is None:
+            continue
+        for target in targets:
+            for source in (row["currency"], *targets):
+                needed |= {(row["sale_on"], source, target), (row["sale_on"], target, source)}
+    found = [
+        {"sale_on": on, "from_currency": source, "to_currency": target, "rate": rate}
+        for on, source, target in sorted(needed)
+        if (rate := rates.factor(source, target, on)) is not None
+    ]
+    return pa.Table.from_pylist(found, schema=CONVERSION_RATE)
+
+
+def target(engine: Engine, facts: Facts, day: date) -> Target:
+    """Return the target of every sale in `facts` as of `day`; Stop if an amount is too large to be counted."""
+    currencies = pc.unique(facts.cashback_rule["currency"]).to_pylist()
+    scales = [exponent(currency) for currency in currencies]
+    units = [10**scale for scale in scales]
+    relations: dict[str, Relation] = {
+        "version": facts.version,
+        "sale": facts.sale,
+        "program": facts.program,
+        "cashback_rule": facts.cashback_rule,
+        "account_setting": facts.account_setting,
+        "conversion_rate": conversion_rates(facts),
+        "member_currency": pa.table([currencies, scales, units], schema=_MEMBER_CURRENCY),
+    }
+    try:
+        relations["row_state"] = engine.run("accrue/row_state", relations, {"day": day})
+        cashback = engine.run("accrue/cashback", relations)
+        relations["cashback"] = cashback
+        relations["share"] = engine.run("accrue/share", relations)
+        flows = engine.run("accrue/target", relations, {"base_currency": facts.base_currency})
+    except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+        raise Stop(f"an amount of a sale is too large to be booked ({error}): look for a wrong version") from error
+    waiting = pc.unique(cashback.filter(cashback["is_waiting"])["sale_id"])
+    return Target(flows.cast(POSTED), len(waiting))
+
+
+def difference(engine: Engine, wanted: pa.Table, posted: pa.Table) -> pa.Table:
+    """Return target minus posted as flows for `etl.core.ledger.post`; empty if the books are as they should be."""
+    return engine.run("accrue/difference", {"target": wanted, "posted": posted})
+
+
+def read_facts(context: Context, connection: Connection, sales: Sequence[str] | None = None) -> Facts:
+    """Return the facts of all sales, or of the named ones."""
+    settings = {
+        "partner_account": [account.name for account in context.configuration.accounts],
+        "cashback_payable_on": [account.cashback_payable_on for account in context.configuration.accounts],
+    }
+    facts = Facts(
+        version=_select(connection, "ops.transaction_version", VERSION_FACT, sales),
+        sale=_select(connection, "ops.sale", SALE_FACT, sales),
+        program=_select(connection, "ref.program", PROGRAM),
+        cashback_rule=_select(connection, "ref.cashback_rule", CASHBACK_RULE),
+        fx_rate=_select(connection, "ref.fx_rate", FX_RATE),
+        account_setting=pa.table(settings, schema=_ACCOUNT_SETTING),
+        base_currency=context.entity.base_currency,
+    )
+    unknown = set(pc.unique(facts.sale["partner_account"]).to_pylist()) - set(settings["partner_account"])
+    if unknown:
+        raise Stop(
+            f"sales of accounts that are not configured: {', '.join(sorted(unknown))}: put config/partners/<name>.yaml"
+            " back; without it their books would be taken to zero"
+        )
+    return facts
+
+
+def read_posted(connection: Connection, entity: str, sales: Sequence[str] | None = None) -> pa.Table:
+    """Return what sales have in the ledger: one signed sum a document, pair of accounts, day, component and rate."""
+    query = """
+        SELECT p.document_id, d.kind, d.owner, c.kind, c.owner, d.asset, sum(p.amount)::bigint, p.effective_for,
+            p.component, p.rate
+        FROM ledger.posting AS p
+        JOIN ledger.account AS d ON d.account_id = p.debit
+        JOIN ledger.account AS c ON c.account_id = p.credit
+        WHERE p.document_kind = 'sale' AND p.entity = %s AND (%s::text[] IS NULL OR p.document_id = ANY(%s))
+        GROUP BY p.document_id, d.kind, d.owner, c.kind, c.owner, d.asset, p.effective_for, p.component, p.rate
+    """
+    named = None if sales is None else list(sales)
+    return fetch(connection, query, POSTED, (entity, named, named))
+
+
+def _select(connection: Connection, table: str, schema: pa.Schema, sales: Iterable[str] | None = None) -> pa.Table:
+    query = f"SELECT {', '.join(schema.names)} FROM {table}"
+    if sales is None:
+        return fetch(connection, query, schema)
+    return fetch(connection, f"{query} WHERE sale_id = ANY(%s)", schema, (list(sales),))

@@ -1,0 +1,112 @@
+-- purpose: the cashback of a sale after every day on which it changed, rounded once, on both sides of the ledger.
+-- grain: one sale at one step, of sales that earn cashback by a rule valid at the click.
+-- reads: row_state, sale, cashback_rule, conversion_rate, member_currency.
+-- key: sale_id, step_on.
+-- The value before rounding has ten digits. What the partner reports above its contract does not raise what we promise;
+-- each row may have been rounded by half a cent. A sale that waits for a rate, or whose rows differ in currency, earns
+-- nothing yet (is_waiting).
+WITH ruled AS (
+    SELECT s.sale_id, s.sale_on, r.basis, r.value, r.cap, r.currency AS rule_currency, r.rounding
+    FROM sale AS s
+    JOIN cashback_rule AS r
+        ON r.program_id = s.program_id AND r.valid_from <= s.clicked_at
+        AND (r.valid_until IS NULL OR s.clicked_at < r.valid_until)
+    WHERE s.outcome = 'matched' AND s.earns_cashback AND s.member_id IS NOT NULL
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY s.sale_id ORDER BY r.valid_from DESC, r.rule_id) = 1
+),
+net AS (
+    SELECT sale_id, step_on,
+        CAST(SUM(commission_amount) AS DECIMAL(18, 4)) AS commission_amount,
+        CAST(SUM(sale_amount) AS DECIMAL(18, 4)) AS sale_amount,
+        COUNT(*) AS row_count,
+        COUNT(*) FILTER (WHERE kind = 'sale') AS sale_row_count,
+        COUNT(DISTINCT currency) AS currency_count,
+        MIN(currency) AS currency,
+        MIN(commission_rate) AS commission_rate
+    FROM row_state
+    WHERE status <> 'declined'
+    GROUP BY sale_id, step_on
+),
+contracted AS (
+    SELECT n.sale_id, n.step_on, n.sale_amount, n.currency, n.currency_count,
+        CAST(n.commission_amount AS DECIMAL(20, 10)) AS reported_amount,
+        CASE WHEN n.sale_row_count > 0
+            THEN CAST(CAST(n.sale_amount AS DECIMAL(19, 4)) * CAST(n.commission_rate AS DECIMAL(9, 6)) AS DECIMAL(20, 10))
+        END AS contract_amount,
+        GREATEST(CAST(0.01 AS DECIMAL(20, 10)), CAST(CAST(n.row_count AS DECIMAL(9, 0)) * 0.005 AS DECIMAL(20, 10)))
+            AS tolerance
+    FROM net AS n
+    WHERE n.commission_amount > 0
+),
+counted AS (
+    SELECT c.sale_id, c.step_on, u.sale_on, u.basis, u.rule_currency, u.cap, u.rounding,
+        CASE WHEN u.basis = 'fixed' THEN u.rule_currency ELSE c.currency END AS source_currency,
+        u.basis <> 'fixed' AND c.currency_count > 1 AS is_mixed,
+        CAST(CASE u.basis
+            WHEN 'fixed' THEN CAST(u.value AS DECIMAL(38, 16))
+            WHEN 'sale_rate' THEN CAST(u.value AS DECIMAL(17, 6))
+                * CAST(GREATEST(c.sale_amount, CAST(0 AS DECIMAL(18, 4))) AS DECIMAL(20, 10))
+            ELSE CAST(u.value AS DECIMAL(17, 6)) * CASE
+                WHEN c.reported_amount > c.contract_amount + c.tolerance
+                    THEN GREATEST(c.contract_amount, CAST(0 AS DECIMAL(20, 10)))
+                ELSE c.reported_amount
+            END
+        END AS DECIMAL(20, 10)) AS unrounded
+    FROM contracted AS c
+    JOIN ruled AS u ON u.sale_id = c.sale_id
+),
+converted AS (
+    SELECT c.sale_id, c.step_on, c.rule_currency, c.source_currency, c.rounding, c.unrounded, c.cap,
+        c.is_mixed OR f.rate IS NULL AS is_waiting,
+        f.rate AS conversion_rate,
+        CAST(c.unrounded * CAST(f.rate AS DECIMAL(17, 12)) AS DECIMAL(38, 22)) AS converted,
+        CAST(CAST(c.cap AS DECIMAL(18, 4)) * CAST(b.rate AS DECIMAL(17, 12)) AS DECIMAL(38, 22)) AS cap_at_source
+    FROM counted AS c
+    LEFT JOIN conversion_rate AS f
+        ON f.sale_on = c.sale_on AND f.from_currency = c.source_currency AND f.to_currency = c.rule_currency
+    LEFT JOIN conversion_rate AS b
+        ON b.sale_on = c.sale_on AND b.from_currency = c.rule_currency AND b.to_currency = c.source_currency
+),
+capped AS (
+    SELECT c.sale_id, c.step_on, c.rule_currency, c.source_currency, c.rounding, c.is_waiting,
+        CASE WHEN c.cap < c.converted THEN CAST(c.cap AS DECIMAL(38, 22)) ELSE c.converted END AS member_value,
+        CASE WHEN c.cap < c.converted THEN c.cap_at_source ELSE CAST(c.unrounded AS DECIMAL(38, 22)) END
+            AS source_value
+    FROM converted AS c
+),
+-- Whole units and their fraction apart, so that no product leaves 38 digits; nothing here is negative.
+parted AS (
+    SELECT c.sale_id, c.step_on, c.rule_currency, c.source_currency, c.rounding, c.is_waiting, m.scale, m.unit,
+        CAST(FLOOR(c.member_value) AS BIGINT) * m.unit AS member_whole,
+        CAST(c.member_value - FLOOR(c.member_value) AS DECIMAL(23, 22)) * CAST(m.unit AS DECIMAL(5, 0)) AS member_part,
+        CAST(FLOOR(c.source_value) AS BIGINT) * 10000 AS source_whole,
+        CAST(c.source_value - FLOOR(c.source_value) AS DECIMAL(23, 22)) * CAST(10000 AS DECIMAL(5, 0)) AS source_part
+    FROM capped AS c
+    JOIN member_currency AS m ON m.currency = c.rule_currency
+),
+floored AS (
+    SELECT p.sale_id, p.step_on, p.rule_currency, p.source_currency, p.rounding, p.is_waiting, p.scale, p.unit,
+        p.member_whole + CAST(FLOOR(p.member_part) AS BIGINT) AS member_floor,
+        p.member_part - FLOOR(p.member_part) AS member_rest,
+        p.source_whole + CAST(FLOOR(p.source_part) AS BIGINT) AS source_floor,
+        p.source_part - FLOOR(p.source_part) AS source_rest
+    FROM parted AS p
+)
+SELECT sale_id, step_on, rule_currency, source_currency, scale,
+    -- Of one currency both sides are one amount at two scales; of two they are rounded from the same value.
+    CASE WHEN source_currency = rule_currency THEN 10000 // unit END AS source_factor,
+    is_waiting,
+    CASE WHEN is_waiting THEN CAST(0 AS BIGINT)
+        ELSE member_floor + CASE
+            WHEN member_rest > 0.5 OR (member_rest = 0.5 AND (rounding = 'half_up' OR member_floor % 2 = 1)) THEN 1
+            ELSE 0
+        END
+    END AS member_minor,
+    CASE WHEN is_waiting THEN CAST(0 AS BIGINT)
+        ELSE source_floor + CASE
+            WHEN source_rest > 0.5 OR (source_rest = 0.5 AND source_floor % 2 = 1) THEN 1
+            ELSE 0
+        END
+    END AS source_minor
+FROM floored
+ORDER BY sale_id, step_on

@@ -1,0 +1,55 @@
+-- purpose: what each row of a sale says after every day on which the sale changed.
+-- grain: one row of a sale at one step.
+-- reads: version, sale, program; parameter day.
+-- key: sale_id, step_on, transaction_id, line_id.
+-- A version that is absent does not move the books: the last good state stays. A sale without a program is not here.
+-- A row without a status is pending until it is paid for or the program's validation days are over, and all that comes
+-- after that is approved at once.
+WITH resolved AS (
+    SELECT s.sale_id, s.sale_on,
+        p.commission_rate,
+        CAST(s.sale_on + p.validation_days AS DATE) AS approved_on
+    FROM sale AS s
+    JOIN program AS p ON p.program_id = s.program_id
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY s.sale_id
+        ORDER BY
+            CASE
+                WHEN p.valid_from <= s.occurred_at AND (p.valid_until IS NULL OR s.occurred_at < p.valid_until) THEN 0
+                WHEN p.valid_from <= s.clicked_at AND (p.valid_until IS NULL OR s.clicked_at < p.valid_until) THEN 1
+                ELSE 2
+            END,
+            p.valid_from DESC
+    ) = 1
+),
+lasting AS (
+    SELECT sale_id, transaction_id, line_id, kind, status, partner_paid, sale_amount, commission_amount, currency,
+        effective_on,
+        LEAD(effective_on) OVER (PARTITION BY sale_id, transaction_id, line_id ORDER BY version_no) AS until_on
+    FROM version
+    WHERE NOT is_absent
+),
+step AS (
+    SELECT sale_id, effective_on AS step_on
+    FROM lasting
+    UNION
+    SELECT l.sale_id, r.approved_on AS step_on
+    FROM lasting AS l
+    JOIN resolved AS r ON r.sale_id = l.sale_id
+    WHERE l.status IS NULL AND r.approved_on <= $day
+)
+SELECT t.sale_id, t.step_on, l.transaction_id, l.line_id, l.kind,
+    CASE
+        WHEN l.status IS NOT NULL THEN l.status
+        WHEN l.partner_paid THEN 'approved'
+        WHEN r.approved_on <= t.step_on AND r.approved_on <= $day THEN 'approved'
+        ELSE 'pending'
+    END AS status,
+    l.partner_paid, l.sale_amount, l.commission_amount,
+    CAST(ROUND(CAST(l.commission_amount AS DECIMAL(28, 4)) * 10000, 0) AS BIGINT) AS commission_minor,
+    l.currency, r.commission_rate, r.sale_on
+FROM step AS t
+JOIN resolved AS r ON r.sale_id = t.sale_id
+JOIN lasting AS l
+    ON l.sale_id = t.sale_id AND l.effective_on <= t.step_on AND (l.until_on IS NULL OR t.step_on < l.until_on)
+ORDER BY t.sale_id, t.step_on, l.transaction_id, l.line_id

@@ -1,0 +1,243 @@
+"""The accrual rules in plain Python and exact fractions: slow, sharing no line with the pipeline it judges."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+# (document_id, kind, owner, asset, effective_for) to the sum of debits minus credits.
+Books = dict[tuple[str, str, str, str, date], int]
+SCALES = {"EUR": 2, "USD": 2, "JPY": 0, "KWD": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One state of one row."""
+
+    sale_id: str
+    transaction_id: str
+    line_id: str
+    version_no: int
+    effective_on: date
+    status: str | None
+    sale_amount: Decimal
+    commission_amount: Decimal
+    currency: str = "EUR"
+    kind: str = "sale"
+    partner_paid: bool = False
+    is_absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """A sale and its click."""
+
+    sale_id: str
+    partner_account: str
+    program_id: str | None
+    occurred_at: datetime
+    sale_on: date
+    clicked_at: datetime | None
+    member_id: str | None
+    outcome: str = "matched"
+    earns_cashback: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a programme says of commission and validation."""
+
+    program_id: str
+    commission_rate: Decimal | None
+    validation_days: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a sale becomes cashback."""
+
+    rule_id: str
+    program_id: str
+    basis: str
+    value: Decimal
+    cap: Decimal | None
+    currency: str
+    rounding: str
+    valid_from: datetime
+    valid_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All facts of a small world. `rates` is units of a currency for one euro, by (currency, day)."""
+
+    versions: tuple[Version, ...]
+    sales: tuple[Sale, ...]
+    programs: tuple[Program, ...]
+    rules: tuple[Rule, ...]
+    rates: dict[tuple[str, date], Decimal]
+    payable_on: dict[str, str]
+
+
+def rounded(value: Fraction, rounding: str) -> int:
+    """Return a value that is not negative as a whole number."""
+    whole = value.numerator // value.denominator
+    rest = value - whole
+    if rest > Fraction(1, 2) or (rest == Fraction(1, 2) and (rounding == "half_up" or whole % 2)):
+        whole += 1
+    return whole
+
+
+def shares(total: int, weights: list[int]) -> list[int]:
+    """Return whole shares of a total that is not negative over weights with a positive sum."""
+    exact = [Fraction(total * weight, sum(weights)) for weight in weights]
+    floors = [share.numerator // share.denominator for share in exact]
+    by_rest = sorted(range(len(weights)), key=lambda place: (floors[place] - exact[place], place))
+    for place in by_rest[: total - sum(floors)]:
+        floors[place] += 1
+    return floors
+
+
+def factor(world: World, source: str, target: str, on: date) -> Fraction | None:
+    """Return what an amount is multiplied by, in twelve digits; None while no later rate is known."""
+    if source == target:
+        return Fraction(1)
+    per_euro = []
+    for currency in (source, target):
+        if currency == "EUR":
+            per_euro.append(Fraction(1))
+            continue
+        days = sorted(day for known, day in world.rates if known == currency)
+        until = [day for day in days if day <= on]
+        if not until or until[-1] == days[-1]:
+            return None
+        per_euro.append(Fraction(world.rates[currency, until[-1]]))
+    return Fraction(rounded(per_euro[1] / per_euro[0] * 10**12, "half_even"), 10**12)
+
+
+def books(world: World, day: date) -> Books:
+    """Return what the sales should have in the ledger as of a day."""
+    out: Books = defaultdict(int)
+    for sale in world.sales:
+        before: dict[tuple[str, str, str], int] = {}
+        for step_on in _steps(world, sale, day):
+            now = _balances(world, sale, step_on, day)
+            for account in before.keys() | now.keys():
+                out[sale.sale_id, *account, step_on] += now.get(account, 0) - before.get(account, 0)
+            before = now
+    return {key: amount for key, amount in out.items() if amount}
+
+
+def _approved_on(world: World, sale: Sale) -> date | None:
+    program = next((each for each in world.programs if each.program_id == sale.program_id), None)
+    if program is None or program.validation_days is None:
+        return None
+    return sale.sale_on + timedelta(days=program.validation_days)
+
+
+def _steps(world: World, sale: Sale, day: date) -> list[date]:
+    days = {each.effective_on for each in world.versions if each.sale_id == sale.sale_id and not each.is_absent}
+    approved_on = _approved_on(world, sale)
+    if approved_on is not None and approved_on <= day:
+        days.add(approved_on)
+    return sorted(days)
+
+
+def _rows(world: World, sale: Sale, on: date, day: date) -> list[tuple[Version, str]]:
+    latest: dict[tuple[str, str], Version] = {}
+    for each in sorted(world.versions, key=lambda version: version.version_no):
+        if each.sale_id == sale.sale_id and not each.is_absent and each.effective_on <= on:
+            latest[each.transaction_id, each.line_id] = each
+    approved_on = _approved_on(world, sale)
+    is_over = approved_on is not None and approved_on <= min(on, day)
+    return [
+        (row, row.status or ("approved" if row.partner_paid or is_over else "pending"))
+        for _, row in sorted(latest.items())
+    ]
+
+
+def _balances(world: World, sale: Sale, on: date, day: date) -> dict[tuple[str, str, str], int]:
+    out: dict[tuple[str, str, str], int] = defaultdict(int)
+    if all(each.program_id != sale.program_id for each in world.programs):
+        return out
+
+    def flow(debit: tuple[str, str], credit: tuple[str, str], asset: str, amount: int) -> None:
+        out[*debit, asset] += amount
+        out[*credit, asset] -= amount
+
+    account = sale.partner_account
+    standing = [(row, status) for row, status in _rows(world, sale, on, day) if status != "declined"]
+    weights = [int(row.commission_amount * 10000) for row, _ in standing]
+    for (row, status), minor in zip(standing, weights, strict=True):
+        pair = ("commission_receivable", "commission_income")
+        if status == "pending":
+            pair = ("commission_expected", "commission_expected_contra")
+        flow((pair[0], account), (pair[1], account), f"{row.currency}/4", minor)
+    earned = _cashback(world, sale, [row for row, _ in standing])
+    if earned is None:
+        return out
+    member_minor, source_minor, source, rule = earned
+    scale = SCALES[rule.currency]
+    member_shares = shares(member_minor, weights)
+    source_shares = [share * 10 ** (4 - scale) for share in member_shares]
+    bridge = "border"
+    if source != rule.currency:
+        source_shares, bridge = shares(source_minor, weights), "fx_position"
+    is_paid = all(row.partner_paid or row.commission_amount <= 0 for row, status in standing if status == "approved")
+    asset, member = f"{rule.currency}/{scale}", str(sale.member_id)
+    for (_, status), member_share, source_share in zip(standing, member_shares, source_shares, strict=True):
+        cost, owed = ("cashback_cost", "cashback_confirmed")
+        if status == "pending":
+            cost, owed = ("cashback_expected_cost", "cashback_pending")
+        flow((cost, account), (bridge, ""), f"{source}/4", source_share)
+        flow((bridge, ""), (owed, member), asset, member_share)
+        if status == "approved" and (is_paid or world.payable_on[account] == "approval"):
+            flow((owed, member), ("cashback_payable", member), asset, member_share)
+    return out
+
+
+def _cashback(world: World, sale: Sale, rows: list[Version]) -> tuple[int, int, str, Rule] | None:
+    commission = sum((Fraction(row.commission_amount) for row in rows), Fraction(0))
+    amount = sum((Fraction(row.sale_amount) for row in rows), Fraction(0))
+    if commission <= 0 or sale.outcome != "matched" or not sale.earns_cashback or sale.clicked_at is None:
+        return None
+    rule = next(
+        (
+            each
+            for each in world.rules
+            if each.program_id == sale.program_id
+            and each.valid_from <= sale.clicked_at
+            and (each.valid_until is None or sale.clicked_at < each.valid_until)
+        ),
+        None,
+    )
+    if rule is None:
+        return None
+    currencies = {row.currency for row in rows}
+    if rule.basis != "fixed" and len(currencies) > 1:
+        return None
+    source = rule.currency if rule.basis == "fixed" else currencies.pop()
+    rate = next(each for each in world.programs if each.program_id == sale.program_id).commission_rate
+    if rate is not None and any(row.kind == "sale" for row in rows):
+        contract = Fraction(rate) * amount
+        if commission - contract > max(Fraction(1, 100), Fraction(len(rows), 200)):
+            commission = max(contract, Fraction(0))
+    value = Fraction(rule.value)
+    if rule.basis == "commission_share":
+        value *= commission
+    elif rule.basis == "sale_rate":
+        value *= max(amount, Fraction(0))
+    value = Fraction(rounded(value * 10**10, "half_up"), 10**10)
+    there, back = (factor(world, *pair, sale.sale_on) for pair in ((source, rule.currency), (rule.currency, source)))
+    if there is None or back is None:
+        return None
+    at_member, at_source = value * there, value
+    if rule.cap is not None and at_member > rule.cap:
+        at_member, at_source = Fraction(rule.cap), Fraction(rule.cap) * back
+    member_minor = rounded(at_member * 10 ** SCALES[rule.currency], rule.rounding)
+    if member_minor == 0:
+        return None
+    return member_minor, rounded(at_source * 10**4, "half_even"), source, rule
