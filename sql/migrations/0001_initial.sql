@@ -443,8 +443,8 @@ BEGIN
         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
         END;
         -- Whoever makes a role may administer it but not yet become it. PostgreSQL 15 knows no SET, there a member may.
-        IF NOT pg_has_role(current_user, target,
-                           CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END) THEN
+        IF NOT pg_has_role(current_user, target, CASE WHEN current_setting('server_version_num')::integer < 160000
+                                                      THEN 'MEMBER' ELSE 'SET' END) THEN
             EXECUTE format('GRANT %I TO CURRENT_USER', target);
         END IF;
     END LOOP;
