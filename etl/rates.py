@@ -1,4 +1,4 @@
-"""Load the ECB's euro reference rates from its history file: what is new, and never another rate for a known day."""
+"""Load the ECB's reference rates from its history file: new days are added, known ones never change."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gzip
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -18,38 +19,42 @@ import pyarrow.compute as pc
 from etl.core.context import Context, StageResult
 from etl.core.errors import Stop
 from etl.core.schemas import FX_RATE
+from etl.core.typed_csv import stop_with
 from etl.core.warehouse import copy_in, fetch, lock
 
+BASE = "EUR"
 SOURCE = "ecb"
 BYTES_MAX = 64 * 1024 * 1024
-_RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_ABSENT = ("N/A", "")
 
 
 def load_rates(context: Context, path: Path) -> StageResult:
-    """Load the rates of the ECB's `eurofxref-hist` (csv, zip or gz); units of a currency for one euro.
+    """Load a history file (`.csv`, `.zip` or `.gz`) and return how many rates are new and how many were known.
 
-    Columns are read by their names, as their order changes; `N/A` is no rate. Raises Stop if a day that is known comes
-    with another rate: what was posted by it is not posted again by itself.
+    Stop, with nothing loaded, if the file is not of that form or says another rate for a day that is known: what was
+    posted by a rate stays explained by it.
     """
-    rates = pa.Table.from_pylist(list(_rates(path)), schema=FX_RATE)
-    query = f"SELECT {', '.join(FX_RATE.names)} FROM ref.fx_rate WHERE source = %s"
+    table = _table(path)
     with context.warehouse.transaction() as connection:
-        lock(connection, "ref.fx_rate")
-        known = fetch(connection, query, FX_RATE, (SOURCE,))
-        keys = ["rate_on", "base", "quote", "source"]
-        both = rates.join(known.rename_columns({"rate": "known"}), keys, join_type="inner")
-        other = both.filter(pc.not_equal(both["rate"], both["known"]))
-        if other.num_rows:
-            row = other.slice(0, 1).to_pylist()[0]
-            raise Stop(
-                f"{path.name}: {row['quote']} on {row['rate_on']} is {row['rate']}, but was loaded as {row['known']} "
-                f"({other.num_rows} such rates); is it the ECB's file? A corrected rate needs a decision"
-            )
-        new = rates.join(known, keys, join_type="left anti").select(FX_RATE.names).cast(FX_RATE)
-        new = new.sort_by([("base", "ascending"), ("quote", "ascending"), ("rate_on", "ascending")])
-        copy_in(connection, "ref.fx_rate", new)
-    newest = pc.max(rates["rate_on"]).as_py() if rates.num_rows else None
-    return StageResult("rates", SOURCE, (("new_rates", new.num_rows),), f"rates until {newest}")
+        lock(connection, "reference:ref.fx_rate")
+        known = fetch(connection, f"SELECT {', '.join(FX_RATE.names)} FROM ref.fx_rate WHERE source = 'ecb'", FX_RATE)
+        before = known.select(["rate_on", "quote", "rate"]).rename_columns(["rate_on", "quote", "known_rate"])
+        joined = table.join(before, ["rate_on", "quote"])
+        differing = joined.filter(pc.not_equal(joined["rate"], joined["known_rate"]))
+        faults = [
+            f"{row['quote']} on {row['rate_on']}: {row['rate']} in the file, {row['known_rate']} in the warehouse:"
+            " find out which is right; if it is the file's, correct the effect by an adjustment"
+            for row in differing.sort_by([("rate_on", "ascending"), ("quote", "ascending")]).to_pylist()
+        ]
+        stop_with(path, faults)
+        new = joined.filter(pc.is_null(joined["known_rate"])).select(FX_RATE.names)
+        copy_in(connection, "ref.fx_rate", new.sort_by([("rate_on", "ascending"), ("quote", "ascending")]))
+        newest = pc.max(table["rate_on"]).as_py()
+    counts = (("new", new.num_rows), ("known", table.num_rows - new.num_rows))
+    return StageResult("rates", SOURCE, counts, f"{new.num_rows:,} new rates, the newest of {newest}")
 
 
 def _text(path: Path) -> str:
@@ -58,49 +63,62 @@ def _text(path: Path) -> str:
             with zipfile.ZipFile(path) as archive:
                 names = [name for name in archive.namelist() if name.endswith(".csv")]
                 if len(names) != 1:
-                    raise Stop(f"{path.name} holds {len(names)} CSV files; the ECB's holds one")
-                with archive.open(names[0]) as source:
-                    content = source.read(BYTES_MAX + 1)
+                    raise Stop(f"{path}: must hold one CSV file, not {len(names)}: take eurofxref-hist.zip of the ECB")
+                with archive.open(names[0]) as member:
+                    content = member.read(BYTES_MAX + 1)
         elif path.suffix == ".gz":
-            with gzip.open(path) as source:
-                content = source.read(BYTES_MAX + 1)
+            with gzip.open(path, "rb") as packed:
+                content = packed.read(BYTES_MAX + 1)
         else:
-            with path.open("rb") as source:
-                content = source.read(BYTES_MAX + 1)
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise Stop(f"{path} cannot be read ({error}): download the ECB's eurofxref-hist again") from error
-    if len(content) > BYTES_MAX:
-        raise Stop(f"{path.name} is larger than {BYTES_MAX >> 20} MiB: it is not the ECB's file")
-    try:
+            with path.open("rb") as plain:
+                content = plain.read(BYTES_MAX + 1)
+        if len(content) > BYTES_MAX:
+            raise Stop(f"{path}: holds more than {BYTES_MAX} bytes: this is no file of reference rates")
         return content.decode("ascii")
-    except UnicodeDecodeError as error:
-        raise Stop(f"{path.name} is not the ECB's file: {error}") from error
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise Stop(f"{path}: cannot be read as a file of reference rates ({error}): download it again") from error
 
 
-def _rates(path: Path) -> Iterator[dict[str, object]]:
-    reader = csv.reader(io.StringIO(_text(path)), strict=True)
-    header = next(reader, [])
-    if header[:1] != ["Date"] or len(header) < 2:
-        raise Stop(f"{path.name} does not begin with the column Date: it is not the ECB's eurofxref-hist")
-    currencies = header[1:-1] if header[-1].strip() == "" else header[1:]
-    if len(set(currencies)) != len(currencies) or not all(re.fullmatch(r"[A-Z]{3}", each) for each in currencies):
-        raise Stop(f"{path.name}: the header must name each currency once, by three capital letters")
-    for cells in reader:
-        if len(cells) != len(header):
-            raise Stop(f"{path.name} line {reader.line_num}: {len(cells)} fields, the header has {len(header)}")
+def _table(path: Path) -> pa.Table:
+    faults: list[str] = []
+    rows = list(_rates(_text(path), faults))
+    stop_with(path, faults)
+    if not rows:
+        raise Stop(f"{path}: holds no rate: download it again")
+    if len({(on, quote) for on, quote, _ in rows}) != len(rows):
+        raise Stop(f"{path}: holds a day twice: download it again")
+    days, quotes, values = zip(*rows, strict=True)
+    columns = [days, [BASE] * len(rows), quotes, values, [SOURCE] * len(rows)]
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, FX_RATE, strict=True)], schema=FX_RATE
+    )
+
+
+def _rates(content: str, faults: list[str]) -> Iterator[tuple[date, str, Decimal]]:
+    """Yield day, currency and rate of every cell that has one; what is wrong goes to `faults`."""
+    reader = csv.reader(io.StringIO(content))
+    # The file ends each line with a comma, and older ones have blanks in the header.
+    header = [name.strip() for name in next(reader, [])]
+    if not header or header[0] != "Date" or not all(_CURRENCY.fullmatch(name) or name == "" for name in header[1:]):
+        faults.append("line 1: must be Date and currency codes, as in eurofxref-hist.csv of the ECB")
+        return
+    for line in reader:
+        if not line:
+            continue
+        if len(line) != len(header) or not _DAY.fullmatch(line[0]):
+            faults.append(f"line {reader.line_num}: must be a day such as 2026-01-31 and {len(header) - 1} values")
+            continue
         try:
-            rate_on = date.fromisoformat(cells[0])
+            on = date.fromisoformat(line[0])
         except ValueError:
-            raise Stop(f"{path.name} line {reader.line_num}: {cells[0]!r} is no day such as 2026-10-30") from None
-        for currency, text in zip(currencies, cells[1 : 1 + len(currencies)], strict=True):
-            if text == "N/A":
+            faults.append(f"line {reader.line_num}, column Date: {line[0]!r} is no day that exists")
+            continue
+        for name, value in zip(header[1:], (cell.strip() for cell in line[1:]), strict=True):
+            if value in _ABSENT or name == "":
+                if name == "" and value != "":
+                    faults.append(f"line {reader.line_num}: has the value {value[:80]!r} in a column without a name")
                 continue
-            if not _RATE.fullmatch(text) or not Decimal(text):
-                raise Stop(f"{path.name} line {reader.line_num}: {text!r} is no rate of {currency}")
-            yield {
-                "rate_on": rate_on,
-                "base": "EUR",
-                "quote": currency,
-                "rate": Decimal(text).quantize(Decimal("0.000000001")),
-                "source": SOURCE,
-            }
+            if not _RATE.fullmatch(value) or not (rate := Decimal(value)):
+                faults.append(f"line {reader.line_num}, column {name}: {value[:80]!r} is no rate above zero")
+                continue
+            yield on, name, rate

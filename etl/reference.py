@@ -1,175 +1,180 @@
-"""Load programs and cashback rules from CSV: strict, once, and never a changed term by the back door."""
+"""Load programs and cashback rules from CSV: validity-dated, a second load writes nothing, known terms never change."""
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
+from psycopg import sql
 
 from etl.core.context import Context, StageResult
-from etl.core.errors import Stop
 from etl.core.schemas import CASHBACK_RULE, PROGRAM
-from etl.core.warehouse import copy_in, fetch, lock
+from etl.core.typed_csv import Column, Value, currency, instant, number, one_of, read_csv, stop_with, text, whole
+from etl.core.warehouse import Connection, copy_in, fetch, lock
 
-ROWS_MAX = 5_000_000
-_DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
-_WHOLE = re.compile(r"[0-9]{1,9}")
-_CHOICES = {
-    "basis": {"commission_share", "sale_rate", "fixed"},
-    "rounding": {"half_even", "half_up"},
-}
-
-Row = dict[str, object]
+_DAYS_MAX = 3_650
+Row = dict[str, Value]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """One reference table: where it lies, its columns, its key, and what may change of a known row."""
+class _Relation:
+    """A table of ref: its columns, its key, what else may change, and within what validities must not overlap."""
 
-    name: str
     table: str
+    what: str
     schema: pa.Schema
+    columns: tuple[Column, ...]
     key: tuple[str, ...]
-    may_change: tuple[str, ...]
+    renamed: tuple[str, ...]
+    exclusive: tuple[tuple[str, ...], ...]
 
 
-_PROGRAMS = _Kind("programs", "ref.program", PROGRAM, ("program_id", "valid_from"), ("name",))
-_RULES = _Kind("cashback rules", "ref.cashback_rule", CASHBACK_RULE, ("rule_id",), ())
+_VALIDITY = (Column("valid_from", instant), Column("valid_until", instant, True))
+_PROGRAM = _Relation(
+    "ref.program",
+    "program",
+    PROGRAM,
+    (
+        Column("program_id", text),
+        Column("merchant_id", text),
+        Column("partner", text),
+        Column("partner_program_id", text),
+        Column("name", text),
+        Column("currency", currency),
+        Column("commission_rate", number(3, 6), True),
+        Column("lookback_days", whole(1, _DAYS_MAX)),
+        Column("validation_days", whole(0, _DAYS_MAX), True),
+        *_VALIDITY,
+    ),
+    key=("program_id", "valid_from"),
+    renamed=("name",),
+    # Two programs for one programme of a partner would make a sale's program a matter of chance.
+    exclusive=(("program_id",), ("partner", "partner_program_id")),
+)
+_RULE = _Relation(
+    "ref.cashback_rule",
+    "cashback rule",
+    CASHBACK_RULE,
+    (
+        Column("rule_id", text),
+        Column("program_id", text),
+        Column("basis", one_of("commission_share", "sale_rate", "fixed")),
+        Column("value", number(11, 6)),
+        Column("cap", number(14, 4), True),
+        Column("currency", currency),
+        Column("rounding", one_of("half_even", "half_up")),
+        *_VALIDITY,
+    ),
+    key=("rule_id",),
+    renamed=(),
+    exclusive=(("program_id",),),
+)
 
 
-def load_programs(context: Context, path: Path) -> StageResult:
-    """Load programs from CSV (columns as the canonical table). A known program may only be named anew or ended."""
-    return _load(context, path, _PROGRAMS)
+def load_programs(context: Context, csv_path: Path) -> StageResult:
+    """Load programs from CSV (columns as in the canonical table) and return how many are new, changed and known.
+
+    A known key (program_id, valid_from) may only get another name, or an end where it had none. Stop with every fault,
+    and with nothing loaded, if a value has not its form, terms differ from known ones, or validities overlap.
+    """
+    return _load(context, csv_path, _PROGRAM)
 
 
-def load_rules(context: Context, path: Path) -> StageResult:
-    """Load cashback rules from CSV (columns as the canonical table). A known rule may only be ended."""
-    return _load(context, path, _RULES)
+def load_rules(context: Context, csv_path: Path) -> StageResult:
+    """Load cashback rules from CSV and return how many are new, changed and known.
+
+    A known rule_id may only get an end where it had none. Stop as `load_programs` does.
+    """
+    return _load(context, csv_path, _RULE)
 
 
-def _load(context: Context, path: Path, kind: _Kind) -> StageResult:
-    rows = {tuple(row[name] for name in kind.key): (line, row) for line, row in _unique(path, kind)}
-    names = ", ".join(kind.schema.names)
+def _load(context: Context, path: Path, relation: _Relation) -> StageResult:
+    lines = read_csv(path, relation.columns)
+    names = [column.name for column in relation.columns]
+    told = [(line.number, dict(zip(names, line.values, strict=True))) for line in lines]
+    faults = list(_faults_within(told, relation))
     with context.warehouse.transaction() as connection:
-        lock(connection, kind.table)
-        stored = fetch(connection, f"SELECT {names} FROM {kind.table}", kind.schema).to_pylist()
-        known = {tuple(row[name] for name in kind.key): row for row in stored}
-        new = [row for key, (_, row) in rows.items() if key not in known]
-        changed = 0
-        for key, (line, row) in rows.items():
-            if key not in known or row == known[key]:
-                continue
-            _require_allowed(path, line, kind, known[key], row)
-            changed += 1
-            assignments = (*kind.may_change, "valid_until")
-            connection.execute(
-                f"UPDATE {kind.table} SET {', '.join(f'{name} = %s' for name in assignments)}"
-                f" WHERE {' AND '.join(f'{name} = %s' for name in kind.key)}",
-                [*(row[name] for name in assignments), *key],
+        lock(connection, f"reference:{relation.table}")
+        known = {
+            _key(row, relation): row
+            for row in fetch(
+                connection, f"SELECT {', '.join(names)} FROM {relation.table}", relation.schema
+            ).to_pylist()
+        }
+        new: list[Row] = []
+        changed: list[Row] = []
+        for number_, row in told:
+            before = known.get(_key(row, relation))
+            if before is None:
+                new.append(row)
+            elif before != row:
+                faults += _faults_of_change(number_, before, row, relation)
+                changed.append(row)
+        after = {**known, **{_key(row, relation): row for _, row in told}}
+        faults += _overlaps(after.values(), relation)
+        stop_with(path, faults)
+        copy_in(connection, relation.table, pa.Table.from_pylist(new, schema=relation.schema))
+        _update(connection, changed, relation)
+    same = len(told) - len(new) - len(changed)
+    note = f"{relation.what}s: {len(new):,} new, {len(changed):,} changed, {same:,} known"
+    return StageResult("reference", path.name, (("new", len(new)), ("changed", len(changed)), ("known", same)), note)
+
+
+def _key(row: Mapping[str, Value], relation: _Relation) -> tuple[Value, ...]:
+    return tuple(row[name] for name in relation.key)
+
+
+def _faults_within(told: Sequence[tuple[int, Row]], relation: _Relation) -> Iterable[str]:
+    seen: dict[tuple[Value, ...], int] = {}
+    for number_, row in told:
+        first = seen.setdefault(_key(row, relation), number_)
+        if first != number_:
+            yield f"line {number_}: the same {' and '.join(relation.key)} as line {first}: keep one of them"
+        begin, end = row["valid_from"], row["valid_until"]
+        if isinstance(begin, datetime) and isinstance(end, datetime) and end <= begin:
+            yield f"line {number_}, column valid_until: {end.isoformat()}Z is not after valid_from"
+
+
+def _faults_of_change(number_: int, before: Row, after: Row, relation: _Relation) -> Iterable[str]:
+    for name, value in after.items():
+        is_ended = name == "valid_until" and before[name] is None
+        if value != before[name] and not is_ended and name not in relation.renamed:
+            yield (
+                f"line {number_}, column {name}: {value} differs from {before[name]}, which is in force for this"
+                f" {relation.what}: end that one by valid_until and add the new terms under a key of their own"
             )
-        copy_in(connection, kind.table, pa.Table.from_pylist(new, schema=kind.schema))
-    label = kind.name.replace(" ", "_")
-    counts = ((f"new_{label}", len(new)), (f"changed_{label}", changed))
-    return StageResult("reference", path.name, counts, f"{len(rows):,} {kind.name} read, {len(new):,} new")
 
 
-def _require_allowed(path: Path, line: int, kind: _Kind, known: Row, row: Row) -> None:
-    for name in kind.schema.names:
-        if row[name] == known[name] or name in kind.may_change:
-            continue
-        if name == "valid_until" and known[name] is None:
-            continue
-        key = ", ".join(str(row[part]) for part in kind.key)
-        raise Stop(
-            f"{path.name} line {line}: {name} of {key} is {row[name]}, but was loaded as {known[name]} and sales may "
-            "be booked by it; end the known one with valid_until and add a new one from then on"
-        )
+def _overlaps(rows: Iterable[Row], relation: _Relation) -> Iterable[str]:
+    listed = list(rows)
+    for scope in relation.exclusive:
+        groups: dict[tuple[Value, ...], list[Row]] = defaultdict(list)
+        for row in listed:
+            groups[tuple(row[name] for name in scope)].append(row)
+        for group in groups.values():
+            group.sort(key=lambda row: str(row["valid_from"]))
+            for earlier, later in pairwise(group):
+                end, begin = earlier["valid_until"], later["valid_from"]
+                if end is None or (isinstance(end, datetime) and isinstance(begin, datetime) and begin < end):
+                    named = ", ".join(f"{name} {later[name]}" for name in scope)
+                    key = relation.key[0]
+                    yield (
+                        f"{relation.what}s {earlier[key]} and {later[key]} are both in force at {begin} for {named}:"
+                        " end one before the other begins"
+                    )
 
 
-def _unique(path: Path, kind: _Kind) -> Iterator[tuple[int, Row]]:
-    seen: dict[tuple[object, ...], tuple[int, Row]] = {}
-    for line, row in _read(path, kind):
-        key = tuple(row[name] for name in kind.key)
-        if key in seen and seen[key][1] != row:
-            raise Stop(
-                f"{path.name} line {line}: {', '.join(map(str, key))} stands on line {seen[key][0]} with other terms"
-            )
-        seen.setdefault(key, (line, row))
-    yield from seen.values()
-
-
-def _read(path: Path, kind: _Kind) -> Iterator[tuple[int, Row]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as source:
-            reader = csv.reader(source, strict=True)
-            header = next(reader, [])
-            missing = [name for name in kind.schema.names if name not in header]
-            unknown = [name for name in header if name not in kind.schema.names]
-            if missing or unknown:
-                raise Stop(
-                    f"{path.name}: the header must name {', '.join(kind.schema.names)}"
-                    + (f"; missing: {', '.join(missing)}" if missing else "")
-                    + (f"; unknown: {', '.join(unknown)}" if unknown else "")
-                )
-            for count, cells in enumerate(reader):
-                line = reader.line_num
-                if len(cells) != len(header):
-                    raise Stop(f"{path.name} line {line}: {len(cells)} fields, the header has {len(header)}")
-                if count >= ROWS_MAX:
-                    raise Stop(f"{path.name}: more than {ROWS_MAX:,} rows; is it the right file?")
-                row = dict(zip(header, cells, strict=True))
-                yield line, {item.name: _value(path, line, item, row[item.name]) for item in kind.schema}
-    except OSError as error:
-        raise Stop(f"{path} cannot be read ({error.strerror}): name the folder with TALLYBACK_REFERENCE") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Stop(f"{path.name} is no CSV in UTF-8: {error}") from error
-
-
-def _value(path: Path, line: int, item: pa.Field, text: str) -> object:
-    if text == "":
-        if item.nullable:
-            return None
-        raise Stop(f"{path.name} line {line}: {item.name} is empty; it must be given")
-    read, form = _reader(item)
-    value = read(text)
-    if value is None:
-        raise Stop(f"{path.name} line {line}: {item.name} is {text!r}; write it as {form}")
-    return value
-
-
-def _reader(item: pa.Field) -> tuple[Callable[[str], object], str]:
-    if pa.types.is_decimal(item.type):
-        scale = item.type.scale
-        return (lambda text: _decimal(text, scale)), f"0.05, with at most {scale} decimals"
-    if pa.types.is_int32(item.type):
-        return (lambda text: int(text) if _WHOLE.fullmatch(text) else None), "30"
-    if pa.types.is_timestamp(item.type):
-        return _instant, "2026-09-01T00:00:00Z"
-    if item.name in _CHOICES:
-        choices = _CHOICES[item.name]
-        return (lambda text: text if text in choices else None), " or ".join(sorted(choices))
-    if item.name == "currency":
-        return (lambda text: text if re.fullmatch(r"[A-Z]{3}", text) else None), "EUR"
-    return (lambda text: text if text == text.strip() and text.isprintable() else None), "text without outer blanks"
-
-
-def _decimal(text: str, scale: int) -> Decimal | None:
-    if not _DECIMAL.fullmatch(text):
-        return None
-    value = Decimal(text)
-    quantum = Decimal(1).scaleb(-scale)
-    return value.quantize(quantum) if value == value.quantize(quantum) else None
-
-
-def _instant(text: str) -> datetime | None:
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return None if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+def _update(connection: Connection, rows: Sequence[Row], relation: _Relation) -> None:
+    mutable = (*relation.renamed, "valid_until")
+    statement = sql.SQL("UPDATE {} SET {} WHERE {}").format(
+        sql.Identifier(*relation.table.split(".")),
+        sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in mutable),
+        sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in relation.key),
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, [[row[name] for name in (*mutable, *relation.key)] for row in rows])
