@@ -227,4 +227,7 @@ def _rows(
     connection: Connection, outline: TableOutline, parameters: Mapping[str, Parameter], group_limit: int, row_limit: int
 ) -> pa.Table:
     limits: dict[str, Parameter] = {"group_limit": group_limit, "row_limit": row_limit}
-    return fetch(connection, _bound(connection, outline.query, {**parameters, **limits}), outline.schema)
+    query = _bound(connection, outline.query, {**parameters, **limits}).rstrip()
+    # The columns are taken by name; a scan of a sorted subquery keeps its order.
+    named = ", ".join(f"found.{name}" for name in outline.schema.names)
+    return fetch(connection, f"SELECT {named} FROM (\n{query}\n) AS found", outline.schema)

@@ -55,8 +55,9 @@ ROLL_FORWARD = TableOutline(
     "roll_forward",
     "Roll-forward",
     "Opening to closing, per kind of account and currency",
-    "Opening + new + approved − declined − paid + moved ± FX ± rounding + other = closing, by booking day. The opening "
-    "is last period's closing. What is approved leaves the pending account (negative there) and enters the approved one. "
+    "Opening + new + approved − declined − paid + moved ± FX ± rounding + other = closing, by booking day. The "
+    "opening is last period's closing. What is approved leaves the pending account (negative there) and enters the "
+    "approved one. "
     "Moved is cashback on its way through its states; paid is money through a bank.",
     (
         _text("label", "Account"),
@@ -178,6 +179,7 @@ LIABILITY = TableOutline(
         *_AGES,
         *_COMPARED,
     ),
+    hidden=(_text("kind", "Kind"),),
 )
 
 LIABILITY_MEMBER = TableOutline(
@@ -228,8 +230,8 @@ BREAK = TableOutline(
     "break_kind",
     "Breaks",
     "Open breaks, by kind, partner account and age",
-    "Money at stake is what the break says about its row. 'Last period' is what was open before the period and still is, "
-    "'change' what opened in it. Decided breaks are counted apart. In base currency: at the rate the books use for "
+    "Money at stake is what the break says about its row. 'Last period' is what was open before the period and still "
+    "is, 'change' what opened in it. Decided breaks are counted apart. In base currency: at the rate the books use for "
     "the sale.",
     (
         _text("kind", "Kind"),

@@ -1,4 +1,4 @@
--- purpose: the roll-forward: what each kind of account opened with, what moved it in the period, and what it closed with.
+-- purpose: the roll-forward: what each kind of account opened with, what moved it, and what it closed with.
 -- grain: account kind, currency, scale. Reads: report_movement, report_account_kind.
 -- The closing is summed from the movements on its own; that opening and steps lead to it is checked by control.sql.
 WITH document AS (
@@ -22,7 +22,9 @@ flow AS (
     FROM report_movement
     GROUP BY kind, currency, scale
 )
-SELECT coalesce(a.label, f.kind) || CASE WHEN f.kind = 'border' THEN ' ' || f.currency || '/' || f.scale ELSE '' END AS label,
+SELECT coalesce(a.label, f.kind)
+           || CASE WHEN count(*) OVER (PARTITION BY f.kind, f.currency) > 1 THEN ', ' || f.currency || '/' || f.scale
+                   ELSE '' END AS label,
        f.kind, coalesce(d.open_count, 0) AS open_count, f.currency, f.opening, f.new, f.approved, f.declined, f.paid,
        f.moved, f.fx, f.rounding, f.other, f.closing, f.closing - f.opening AS change, f.base, f.without_base
 FROM flow AS f
