@@ -75,7 +75,6 @@ def record_approval() -> dict[str, Any]:
     """Write the approval row for the person who answered; return who approved what. Raises Stop unless they may."""
     with outcomes():
         from etl.core.errors import Stop
-        from etl.pipeline import approve_batch
 
         ti = get_current_context()["ti"]
         batch = _batch(ti)
@@ -88,6 +87,8 @@ def record_approval() -> dict[str, Any]:
         if not asked:
             raise Stop("nobody was asked about this batch: clear the task approve, so that somebody is")
         person = _answered_by(ti.xcom_pull(task_ids="approve"), "approve")
+        from etl.pipeline import approve_batch  # heavy, and not needed when there is nothing to pay
+
         here = where()
         approve_batch(
             here.installation,

@@ -24,8 +24,7 @@ from tallyback_stage import DAY_PARAM, notify, task_defaults
 
 SETTINGS = tallyback_settings.load()
 BANK = Param(next(iter(SETTINGS.banks), None), type=["null", "string"], description="The bank that pays")
-# A question that nobody answered in time is told, not asked again and again.
-QUESTION: dict[str, Any] = {"response_timeout": SETTINGS.answer_timeout, "retries": 0, "on_failure_callback": notify}
+QUESTION = {**task_defaults(SETTINGS), "response_timeout": SETTINGS.answer_timeout}
 
 with DAG(
     dag_id="tallyback__payout__sepa",

@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from airflow.providers.standard.exceptions import HITLTimeoutError
 from airflow.sdk import Asset, BaseHook, Param, RetryDecision, RetryPolicy, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 from tallyback_settings import DEFAULT_POOL, DagSettings
@@ -31,6 +32,8 @@ NO_DATA = "NO DATA"
 PROBLEM = "problem"
 """The XCom key under which a task that fails says why, for the note on its run."""
 PROBLEM_LENGTH = 300
+FOR_TODAY = frozenset({"reconcile", "accrue", "payout"})
+"""Stages an old run, begun again, must not take back to its own day: they pay, or say what is due by now."""
 DAY_PARAM = {"day": Param(None, type=["null", "string"], format="date", description="Run for this day")}
 WINDOW_PARAMS = {
     **DAY_PARAM,
@@ -48,7 +51,10 @@ class StageRetry(AirflowException):
 
 
 class AfterSeconds(RetryPolicy):
-    """Waits as long as the other side asked before the next try, at most an hour; else as the task says."""
+    """Waits as long as the other side asked before the next try, at most an hour; else as the task says.
+
+    A question that nobody answered in time is told, not asked again and again.
+    """
 
     def evaluate(
         self,
@@ -61,6 +67,8 @@ class AfterSeconds(RetryPolicy):
         if isinstance(exception, StageRetry) and exception.after_seconds is not None:
             seconds = min(exception.after_seconds, 3600)
             return RetryDecision.retry(timedelta(seconds=seconds), f"the other side asked for {seconds} seconds")
+        if isinstance(exception, HITLTimeoutError):
+            return RetryDecision.fail("nobody answered in time")
         return RetryDecision.default()
 
 
@@ -98,7 +106,7 @@ def run_here(stage: str, key: str | None, *, actor: str = ACTOR) -> dict[str, An
     with outcomes():
         from etl.pipeline import Task, run_stage
 
-        here = where()
+        here = where(for_today=stage in FOR_TODAY)
         day, window = here.day, here.window if stage == "fetch" else None
         result = run_stage(
             here.installation,
@@ -157,8 +165,11 @@ class Where:
     window: Window | None
 
 
-def where() -> Where:
-    """Return where the running task is. Raises Stop if the settings are wrong or the run was asked for nonsense."""
+def where(*, for_today: bool = False) -> Where:
+    """Return where the running task is; `for_today` leaves the run's data interval aside.
+
+    Raises Stop if the settings are wrong or the run was asked for nonsense.
+    """
     from pydantic import ValidationError
 
     from etl.core.errors import Stop
@@ -180,7 +191,9 @@ def where() -> Where:
         installation=installation,
         run_id=f"{run.dag_id}/{run.run_id}/{ti.task_id}",
         known_at=known_at,
-        day=day_of(wanted, run.data_interval_end, known_at, installation.configuration.entity.books_zone),
+        day=day_of(
+            wanted, None if for_today else run.data_interval_end, known_at, installation.configuration.entity.books_zone
+        ),
         window=window_of(wanted),
     )
 
@@ -267,7 +280,8 @@ def notify(context: Mapping[str, Any]) -> None:
     ti = context["ti"]
     if not name:
         why = context.get("exception") or "it waits for a person"
-        log.error("%s of %s (%s): %s", ti.task_id, ti.dag_id, ti.run_id, why)
+        level = logging.ERROR if context.get("exception") else logging.WARNING
+        log.log(level, "%s of %s (%s): %s", ti.task_id, ti.dag_id, ti.run_id, why)
         return
     module, _, attribute = name.rpartition(".")
     make: Callable[..., Callable[[Any], None]] = getattr(importlib.import_module(module), attribute)

@@ -35,29 +35,66 @@ def note_of(said: Sequence[tuple[str, str, Any]], failed: Sequence[str] = ()) ->
     return "; ".join([*parts, *notes])
 
 
-def write_note(dag_run: Any, failed: Sequence[str] = ()) -> None:
+def write_note(dag_run: Any) -> None:
     """Write the note on a run that has ended; it commits with the run's state, in the scheduler's own transaction."""
     if not dag_run.dag_id.startswith("tallyback__"):
         return
-    from airflow.models.xcom import XComModel
-    from sqlalchemy import select
     from sqlalchemy.orm import object_session
 
     session = object_session(dag_run)
     if session is None:
         return
-    rows = session.execute(
+    connection = session.connection()
+    # The session is the scheduler's and may not commit, nor call what commits; whatever fails here, with another
+    # version of Airflow say, must leave its transaction whole. A savepoint of the connection keeps both.
+    with connection.begin_nested():
+        said, failed = _said(connection, dag_run.id), _failed(connection, dag_run)
+        text = note_of(said, failed)
+        if text:
+            _write(connection, dag_run.id, text)
+
+
+def _said(connection: Any, dag_run_id: int) -> list[tuple[str, str, Any]]:
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import select
+
+    query = (
         select(XComModel.task_id, XComModel.key, XComModel.value)
-        .where(XComModel.dag_run_id == dag_run.id, XComModel.key.in_(["return_value", "problem"]))
+        .where(XComModel.dag_run_id == dag_run_id, XComModel.key.in_(["return_value", "problem"]))
         .order_by(XComModel.timestamp, XComModel.task_id)
     )
-    text = note_of([(row.task_id, row.key, row.value) for row in rows], failed)
-    if not text:
+    return [(row.task_id, row.key, row.value) for row in connection.execute(query)]
+
+
+def _failed(connection: Any, dag_run: Any) -> list[str]:
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import select
+
+    query = (
+        select(TaskInstance.task_id)
+        .where(
+            TaskInstance.dag_id == dag_run.dag_id,
+            TaskInstance.run_id == dag_run.run_id,
+            TaskInstance.state == "failed",
+        )
+        .order_by(TaskInstance.task_id)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def _write(connection: Any, dag_run_id: int, text: str) -> None:
+    from airflow.models.dagrun import DagRunNote
+    from airflow.sdk.timezone import utcnow
+    from sqlalchemy import insert, select, update
+
+    is_of_run = DagRunNote.dag_run_id == dag_run_id
+    known = connection.execute(select(DagRunNote.content, DagRunNote.user_id).where(is_of_run)).first()
+    if known is None:
+        connection.execute(insert(DagRunNote).values(dag_run_id=dag_run_id, content=text[:NOTE_LENGTH]))
         return
-    known = dag_run.dag_run_note
-    if known is not None and known.user_id is not None:
+    if known.user_id is not None:
         text = f"{(known.content or '').split(OURS)[0]}{OURS}{text}"
-    dag_run.note = text[:NOTE_LENGTH]
+    connection.execute(update(DagRunNote).where(is_of_run).values(content=text[:NOTE_LENGTH], updated_at=utcnow()))
 
 
 class RunNotes:
@@ -71,8 +108,7 @@ class RunNotes:
     @hookimpl
     def on_dag_run_failed(self, dag_run: Any) -> None:
         """Write which tasks failed and why, then what the others said."""
-        failed = sorted(ti.task_id for ti in dag_run.get_task_instances(state=["failed"]))
-        write_note(dag_run, failed)
+        write_note(dag_run)
 
 
 class TallybackPlugin(AirflowPlugin):

@@ -8,7 +8,18 @@ from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.sdk import AssetAny
 from airflow.serialization.serialized_objects import DagSerialization
 
-HEAVY = ("pandas", "duckdb", "great_expectations", "psycopg", "pyarrow", "etl", "connectors", "zeep", "paramiko", "boto3")
+HEAVY = (
+    "pandas",
+    "duckdb",
+    "great_expectations",
+    "psycopg",
+    "pyarrow",
+    "etl",
+    "connectors",
+    "zeep",
+    "paramiko",
+    "boto3",
+)
 
 
 def main(folder: Path) -> None:
