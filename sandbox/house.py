@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -185,7 +186,11 @@ def _write_configuration(config: Path, world: Path) -> None:
             "maturity_days": 0,
         },
     }
+    with (world / "programs.csv").open(encoding="utf-8", newline="") as source:
+        partners = {row["partner"] for row in csv.DictReader(source)}
     for name, content in contents.items():
+        if content.get("partner", "awin") not in partners:
+            continue
         place = config / f"{name}.yaml"
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = place.with_suffix(f".{os.getpid()}.part")
