@@ -1,0 +1,484 @@
+"""The reconciliation in plain Python, row by row, from the words of docs/matching.md: what the SQL is compared with.
+
+It shares no line with etl/ or sql/. It is slow on purpose: loops over everything, no index, no cleverness.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
+
+Row = dict[str, Any]
+Key = tuple[str, str, str]
+EPOCH = datetime.fromisoformat("1970-01-01")
+FOREVER = datetime.fromisoformat("2200-01-01")
+CUTS = (16, 20, 30, 32, 50)
+
+
+@dataclass
+class Delivery:
+    delivery_id: str
+    partner_account: str
+    observed_at: datetime
+    rows: list[Row]
+    from_at: datetime = EPOCH
+    until_at: datetime = FOREVER
+    states_scope: bool = False
+    has_unkeyed_rejects: bool = False
+    rejected: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+@dataclass
+class World:
+    models: list[Row]
+    deliveries: list[Delivery]
+    programs: list[Row]
+    clicks: list[Row]
+    conversions: list[Row]
+    day: date
+    sealed_until: datetime | None = FOREVER
+    decisions: list[Row] = field(default_factory=list)
+    settled: list[Row] = field(default_factory=list)
+    books_zone: str = "Europe/Berlin"
+
+    def model(self, account: str) -> Row:
+        return next(one for one in self.models if one["partner_account"] == account)
+
+
+def local_day(instant: datetime, zone: str) -> date:
+    return instant.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).date()
+
+
+def clock_of(world: World, row: Row) -> datetime:
+    model = world.model(row["partner_account"])
+    is_modified = model["version_clock"] == "modified"
+    clock = (row["modified_at"] or row["occurred_at"]) if is_modified else row["observed_at"]
+    seconds = max(model["clock_precision_seconds"], 1)
+    since = int((clock - EPOCH) / timedelta(microseconds=1))
+    return EPOCH + timedelta(microseconds=since - since % (seconds * 1_000_000))
+
+
+def place(row: Row) -> tuple[Any, ...]:
+    return row["clock"], row["observed_at"], row["row_number"], row["delivery_id"], row["content_hash"]
+
+
+def versions(world: World) -> tuple[dict[Key, list[Row]], set[Key]]:
+    """Return the versions of each key in order, and the keys whose newest word contradicts itself."""
+    heard: dict[Key, list[Row]] = defaultdict(list)
+    for delivery in world.deliveries:
+        for row in delivery.rows:
+            told = {**row, "observed_at": delivery.observed_at, "delivery_id": delivery.delivery_id, "is_absent": False}
+            told["clock"] = clock_of(world, told)
+            heard[row["partner_account"], row["transaction_id"], row["line_id"]].append(told)
+    out: dict[Key, list[Row]] = {}
+    conflicts: set[Key] = set()
+    for key, rows in heard.items():
+        moments: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+        for row in rows:
+            moments[row["clock"], row["observed_at"], row["delivery_id"]].append(row)
+        torn = {moment for moment, said in moments.items() if len({one["content_hash"] for one in said}) > 1}
+        newest = max(moments, key=lambda at: (at[0], at[1], max(one["row_number"] for one in moments[at]), at[2]))
+        if newest in torn:
+            conflicts.add(key)
+        good = [row for moment, said in moments.items() if moment not in torn for row in said]
+        words = good + [word for delivery in world.deliveries if (word := _silence(delivery, key, rows, good))]
+        chain: list[Row] = []
+        for word in sorted(words, key=place):
+            if not chain or (chain[-1]["content_hash"], chain[-1]["is_absent"]) != (
+                word["content_hash"],
+                word["is_absent"],
+            ):
+                chain.append(dict(word))
+        _dated(world, chain)
+        if chain:
+            out[key] = chain
+    return out, conflicts
+
+
+def _silence(delivery: Delivery, key: Key, heard: list[Row], good: list[Row]) -> Row | None:
+    if not delivery.states_scope or delivery.has_unkeyed_rejects or delivery.partner_account != key[0]:
+        return None
+    if any(row["delivery_id"] == delivery.delivery_id for row in heard):
+        return None
+    if any(name == key[1] and line in (None, key[2]) for name, line in delivery.rejected):
+        return None
+    before = [row for row in good if row["observed_at"] < delivery.observed_at]
+    if not before:
+        return None
+    last = max(before, key=place)
+    if not delivery.from_at <= last["occurred_at"] < delivery.until_at:
+        return None
+    return {
+        **last,
+        "observed_at": delivery.observed_at,
+        "delivery_id": delivery.delivery_id,
+        "row_number": 0,
+        "is_absent": True,
+    }
+
+
+def _dated(world: World, chain: list[Row]) -> None:
+    zone = world.books_zone
+    for number, row in enumerate(chain):
+        model = world.model(row["partner_account"])
+        first = chain[0]
+        if number == 0:
+            late = row["processed_at"] is not None and row["processed_at"] >= row["occurred_at"] + timedelta(hours=1)
+            negative = row["sale_amount"] < 0 or row["commission_amount"] < 0
+            is_correction = model["reversal_model"] == "signed_rows" and negative and late
+            instant = row["processed_at"] if is_correction else row["occurred_at"]
+        elif row["is_absent"]:
+            instant = row["observed_at"]
+        elif row["modified_at"] is not None:
+            instant = row["modified_at"]
+        elif row["processed_at"] is not None and row["processed_at"] != chain[number - 1]["processed_at"]:
+            instant = row["processed_at"]
+        else:
+            instant = row["observed_at"]
+        row["effective_on"] = local_day(instant, zone)
+        if number:
+            row["effective_on"] = max(row["effective_on"], chain[number - 1]["effective_on"])
+        row["version_no"] = number + 1
+        row["sale_id"] = f"{row['partner_account']}:" + _sale_name(model, first)
+
+
+def _sale_name(model: Row, first: Row) -> str:
+    if model["reversal_model"] == "signed_rows":
+        if model["signed_row_link"] == "original":
+            return str(first["original_transaction_id"] or first["transaction_id"])
+        if first["order_ref"] is not None:
+            return f"{first['partner_program_id'] or ''}/{first['order_ref']}"
+    return str(first["transaction_id"])
+
+
+@dataclass
+class Sale:
+    sale_id: str
+    rows: list[Row]
+    lead: Row
+    credits: list[Row]
+    outcome: str = "unmatched"
+    rule: str | None = None
+    click: Row | None = None
+    program: Row | None = None
+    kinds: dict[tuple[Key, str], Decimal | None] = field(default_factory=dict)
+    earns: bool = True
+
+    @property
+    def key(self) -> Key:
+        return self.lead["partner_account"], self.lead["transaction_id"], self.lead["line_id"]
+
+    def least(self, name: str, rows: list[Row] | None = None) -> Any:
+        values = [row[name] for row in (self.credits if rows is None else rows) if row[name] is not None]
+        return min(values, default=None)
+
+    @property
+    def until(self) -> datetime:
+        occurred: datetime = self.lead["occurred_at"]
+        return occurred + timedelta(seconds=max(self.lead["occurred_precision_seconds"], 0))
+
+    @property
+    def standing(self) -> list[Row]:
+        return [row for row in self.rows if row["status"] != "declined"]
+
+    def net(self, name: str) -> Decimal:
+        return sum((row[name] for row in self.standing), Decimal(0))
+
+    @property
+    def first_amount(self) -> Decimal:
+        return sum((row["first_sale_amount"] for row in self.rows if not row["is_correction"]), Decimal(0))
+
+
+@dataclass
+class Answer:
+    versions: dict[Key, list[Row]]
+    sales: dict[str, Sale]
+    breaks: dict[tuple[Key, str], Decimal | None]
+    held: set[str]
+
+
+def reconcile(world: World) -> Answer:
+    """Return versions, sales with their clicks, breaks with the money at stake, and the sales whose payout is held."""
+    chains, conflicts = versions(world)
+    current = [row for chain in chains.values() if (row := _current(chain)) is not None]
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in current:
+        groups[row["sale_id"]].append(row)
+    clicks: dict[str, Row] = {}
+    for click in sorted(world.clicks, key=lambda c: (c["clicked_at"], c["partner"], c["program_id"], c["member_id"])):
+        clicks.setdefault(click["click_id"], click)
+    sales: dict[str, Sale] = {}
+    breaks: dict[tuple[Key, str], Decimal | None] = {}
+    holding: set[str] = set()
+    orphans: list[Sale] = []
+    for sale_id, rows in groups.items():
+        ordered = sorted(rows, key=lambda r: (r["is_reduction"], r["occurred_at"], r["transaction_id"], r["line_id"]))
+        sale = sales[sale_id] = Sale(sale_id, rows, ordered[0], [row for row in rows if not row["is_reduction"]])
+        kind = _match(world, sale, clicks)
+        if kind is not None:
+            breaks[sale.key, kind] = sale.net("commission_amount")
+            if kind == "reversal_without_original":
+                orphans.append(sale)
+            if kind in ("unknown_program",):
+                holding.add(sale_id)
+        for kind, amount in _money(sale):
+            breaks[sale.key, kind] = amount
+            holding.add(sale_id)
+        for row in rows:
+            for kind in _row_breaks(row, chains):
+                breaks[(row["partner_account"], row["transaction_id"], row["line_id"]), kind] = row["commission_amount"]
+                holding.add(sale_id)
+    for loser in _losers(list(sales.values())):
+        loser.earns = False
+        breaks[loser.key, "duplicate"] = loser.net("commission_amount")
+        holding.add(loser.sale_id)
+    by_key = {(row["partner_account"], row["transaction_id"], row["line_id"]): row for row in current}
+    for key in conflicts:
+        row = by_key.get(key)
+        breaks[key, "conflicting_versions"] = None if row is None else row["commission_amount"]
+        if row is not None:
+            holding.add(row["sale_id"])
+    for orphan in orphans:
+        holding |= {sale.sale_id for sale in sales.values() if _is_possible(orphan, sale)}
+    breaks |= _missing(world, sales, clicks)
+    return Answer(chains, sales, breaks, holding)
+
+
+def _current(chain: list[Row]) -> Row | None:
+    told = [row for row in chain if not row["is_absent"]]
+    row = dict(told[-1])
+    row["is_absent"] = chain[-1]["is_absent"]
+    row["first_sale_amount"] = chain[0]["sale_amount"]
+    row["is_reduction"] = chain[0]["sale_amount"] < 0 or chain[0]["commission_amount"] < 0
+    late = row["processed_at"] is not None and row["processed_at"] >= row["occurred_at"] + timedelta(hours=1)
+    row["is_correction"] = row["is_reduction"] and (row["kind"] == "adjustment" or late)
+    return row
+
+
+def _valid(program: Row, at: datetime | None) -> bool:
+    if at is None or program["valid_from"] > at:
+        return False
+    return program["valid_until"] is None or at < program["valid_until"]
+
+
+def _programs(world: World, sale: Sale) -> list[Row]:
+    lead = sale.lead
+    return [
+        one
+        for one in world.programs
+        if one["partner"] == lead["partner"]
+        and one["partner_program_id"] == lead["partner_program_id"]
+        and lead["program_id"] in (None, one["program_id"])
+    ]
+
+
+def _match(world: World, sale: Sale, clicks: dict[str, Row]) -> str | None:
+    """Set the outcome of a sale; return the kind of break it is, if any."""
+    lead, told_at = sale.lead, sale.least("partner_clicked_at")
+    known = _programs(world, sale)
+    for at in (lead["occurred_at"], told_at):
+        valid = sorted((one for one in known if _valid(one, at)), key=lambda p: p["program_id"])
+        if valid and sale.program is None:
+            sale.program = max(valid, key=lambda p: p["valid_from"])
+    if lead["is_reduction"] and lead["kind"] != "bonus":
+        return "reversal_without_original"
+    refs = {row["click_ref"] for row in sale.credits if row["click_ref"] is not None}
+    if len(refs) > 1:
+        return "ambiguous"
+    ref = next(iter(refs), None)
+    exact = clicks.get(ref) if ref is not None else None
+    if exact is not None:
+        agreeing = [one for one in known if one["program_id"] == exact["program_id"] == one["program_id"]]
+        agreeing = [one for one in agreeing if exact["partner"] == lead["partner"]]
+        at_click = [one for one in agreeing if _valid(one, exact["clicked_at"])]
+        at_sale = [one for one in agreeing if _valid(one, lead["occurred_at"])]
+        if at_click or at_sale:
+            sale.program = max(at_click or at_sale, key=lambda p: p["valid_from"])
+            return _believe(sale, exact, "click_ref", True)
+        return "unknown_program" if sale.program is None else "click_of_another_program"
+    if sale.program is None:
+        return "unknown_program"
+    if lead["kind"] in ("bonus", "adjustment") or lead["reason"] in ("coupon", "cross_device"):
+        return "no_click_expected"
+    precision = max((row["partner_clicked_precision_seconds"] or 0 for row in sale.credits), default=0)
+    needed = sale.until
+    if told_at is not None and 1 <= precision <= 3600:
+        needed = max(needed, told_at + timedelta(seconds=2 * precision))
+    if world.sealed_until is None or world.sealed_until < needed:
+        sale.outcome = "waiting"
+        return None
+    named = _named(world, sale, clicks, ref, told_at, precision)
+    for rule, found in named:
+        if rule == "click_time" and len(dict(named).get("order_ref", [])) > 1:
+            continue
+        if len(found) == 1:
+            click = found[0]
+            agrees = click["program_id"] == sale.program["program_id"] and click["partner"] == lead["partner"]
+            return _believe(sale, click, rule, agrees)
+    return "ambiguous" if any(len(found) > 1 for _, found in named) else "unmatched"
+
+
+def _named(
+    world: World, sale: Sale, clicks: dict[str, Row], ref: str | None, told_at: datetime | None, precision: int
+) -> list[tuple[str, list[Row]]]:
+    assert sale.program is not None
+    folded = None if ref is None else unquote(ref.strip(" ")).strip(" ").replace(" ", "+").lower()
+    bent = [
+        click
+        for name, click in clicks.items()
+        if folded
+        and (
+            name.lower() == folded
+            or (len(folded) in CUTS and len(name) > len(folded) and name.lower().startswith(folded))
+        )
+    ]
+    ours = [
+        click
+        for click in clicks.values()
+        if click["program_id"] == sale.program["program_id"] and click["partner"] == sale.lead["partner"]
+    ]
+    # A reference that contradicts a click keeps every other rule from it.
+    ours = [click for click in ours if ref is None or click in bent]
+    order_ref = sale.least("order_ref", sale.rows)
+    seen = {one["click_id"] for one in world.conversions if order_ref and one["order_ref"] == order_ref}
+    ordered = [click for click in ours if click["click_id"] in seen]
+    timed = []
+    if told_at is not None and 1 <= precision <= 3600:
+        step = timedelta(seconds=precision)
+        timed = [click for click in ours if told_at - step <= click["clicked_at"] < told_at + 2 * step]
+    return [("click_ref_repaired", bent), ("order_ref", ordered), ("click_time", timed)]
+
+
+def _believe(sale: Sale, click: Row, rule: str, agrees: bool) -> str | None:
+    assert sale.program is not None
+    if not agrees:
+        return "click_of_another_program"
+    occurred = sale.lead["occurred_at"]
+    if click["clicked_at"] > occurred and click["clicked_at"] >= sale.until:
+        return "click_after_sale"
+    if click["clicked_at"] < occurred - timedelta(days=sale.program["lookback_days"]):
+        return "outside_window"
+    sale.outcome, sale.rule, sale.click = "matched", rule, click
+    return None
+
+
+def _money(sale: Sale) -> list[tuple[str, Decimal | None]]:
+    if sale.program is None or not sale.standing:
+        return []
+    reported = sale.net("commission_amount")
+    currencies = {row["currency"] for row in sale.rows}
+    if currencies != {sale.program["currency"]}:
+        return [("currency_differs", reported)]
+    rate = sale.program["commission_rate"]
+    if rate is None or sale.lead["kind"] != "sale" or sale.lead["is_reduction"]:
+        return []
+    contract = rate * sale.net("sale_amount")
+    tolerance = max(Decimal("0.01"), Decimal("0.005") * len(sale.standing))
+    return [("commission_differs", None)] if abs(reported - contract) > tolerance else []
+
+
+def _row_breaks(row: Row, chains: dict[Key, list[Row]]) -> list[str]:
+    chain = chains[row["partner_account"], row["transaction_id"], row["line_id"]]
+    kinds = ["vanished_at_partner"] if row["is_absent"] else []
+    told = [one for one in chain if not one["is_absent"]]
+    moves = [
+        (before, after)
+        for before, after in pairwise(told)
+        if (before["status"], before["partner_paid"]) != (after["status"], after["partner_paid"])
+    ]
+    if moves:
+        before, after = moves[-1]
+        if (
+            (before["status"], after["status"]) == ("approved", "pending")
+            or (before["partner_paid"] and not after["partner_paid"])
+            or (before["status"] is not None and after["status"] is None)
+        ):
+            kinds.append("illegal_status_change")
+    return kinds
+
+
+def _losers(sales: list[Sale]) -> list[Sale]:
+    competing = [
+        sale
+        for sale in sales
+        if sale.program is not None and sale.standing and not sale.lead["is_reduction"] and sale.first_amount > 0
+    ]
+
+    def rank(sale: Sale) -> tuple[Any, ...]:
+        return sale.lead["occurred_at"], sale.lead["partner"], sale.lead["partner_account"], sale.sale_id
+
+    return [one for one in competing if any(rank(other) < rank(one) and _is_same(other, one) for other in competing)]
+
+
+def _is_same(first: Sale, second: Sale) -> bool:
+    assert first.program is not None and second.program is not None
+    if (first.program["merchant_id"], first.lead["currency"], first.first_amount) != (
+        second.program["merchant_id"],
+        second.lead["currency"],
+        second.first_amount,
+    ):
+        return False
+    order = first.least("order_ref", first.rows)
+    if order is not None and order == second.least("order_ref", second.rows):
+        return True
+    ref = first.least("click_ref")
+    if ref is None or ref != second.least("click_ref"):
+        return False
+    seconds = max(60, first.lead["occurred_precision_seconds"], second.lead["occurred_precision_seconds"])
+    return bool(second.lead["occurred_at"] - first.lead["occurred_at"] <= timedelta(seconds=seconds))
+
+
+def _is_possible(orphan: Sale, sale: Sale) -> bool:
+    same = ("partner_account", "partner_program_id", "currency")
+    if sale.lead["is_reduction"] or any(
+        sale.lead[name] != orphan.lead[name] or sale.lead[name] is None for name in same
+    ):
+        return False
+    if sale.lead["occurred_at"] >= orphan.until:
+        return False
+    ref, order = orphan.least("click_ref", orphan.rows), orphan.least("order_ref", orphan.rows)
+    whole = sum((row["first_sale_amount"] for row in orphan.rows), Decimal(0))
+    return (
+        (ref is not None and ref == sale.least("click_ref"))
+        or (order is not None and order == sale.least("order_ref", sale.rows))
+        or sale.first_amount == -whole
+    )
+
+
+def _missing(world: World, sales: dict[str, Sale], clicks: dict[str, Row]) -> dict[tuple[Key, str], Decimal | None]:
+    out: dict[tuple[Key, str], Decimal | None] = {}
+    for one in world.conversions:
+        click = clicks.get(one["click_id"]) if one["click_id"] is not None else None
+        if click is None:
+            continue
+        valid = [
+            program
+            for program in world.programs
+            if (program["program_id"], program["partner"]) == (click["program_id"], click["partner"])
+            and _valid(program, click["clicked_at"])
+        ]
+        if not valid:
+            continue
+        program = max(valid, key=lambda p: p["valid_from"])
+        lag = timedelta(days=max(program["lookback_days"], program["validation_days"] or 0))
+        if one["occurred_at"] + lag >= datetime.combine(world.day, datetime.min.time()):
+            continue
+        if any(_tells(sale, one, click) for sale in sales.values()):
+            continue
+        accounts = [model["partner_account"] for model in world.models if model["partner"] == click["partner"]]
+        out[(min(accounts, default=click["partner"]), one["conversion_id"], ""), "missing_at_partner"] = one["amount"]
+    return out
+
+
+def _tells(sale: Sale, conversion: Row, click: Row) -> bool:
+    order = sale.least("order_ref", sale.rows)
+    if sale.click is not None and sale.click["click_id"] == click["click_id"]:
+        return order is None or conversion["order_ref"] is None or order == conversion["order_ref"]
+    is_program = sale.program is not None and sale.program["program_id"] == click["program_id"]
+    return order is not None and order == conversion["order_ref"] and is_program
