@@ -1,0 +1,210 @@
+"""Verify: prove the books of the whole warehouse, each promise that data can break as one check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from etl.core.context import Context
+from etl.core.engine import Relation
+from etl.core.ledger import ENTRY, POSTING, chain, entry_texts, lock_books, read_accounts
+from etl.core.money import member_asset
+from etl.core.schemas import TEXT
+from etl.core.target import difference, read_facts, read_posted, target
+from etl.core.warehouse import Connection, fetch
+
+_HASHED_ENTRY = pa.schema([*ENTRY, pa.field("previous_hash", TEXT), pa.field("hash", TEXT)])
+_PAYOUT = pa.schema(
+    [
+        ("payout_id", TEXT),
+        ("currency", TEXT),
+        ("amount_minor", pa.int64()),
+        ("state", TEXT),
+        ("line_amount", pa.int64()),
+    ]
+)
+_PARSE = pa.schema(
+    [
+        ("delivery_id", TEXT),
+        ("object_path", TEXT),
+        ("row_count", pa.int64()),
+        ("transaction_count", pa.int64()),
+        ("reject_count", pa.int64()),
+        ("stored_reject_count", pa.int64()),
+        ("validated_count", pa.int64()),
+        ("accepted_count", pa.int64()),
+        ("validation_reject_count", pa.int64()),
+        ("stored_validation_reject_count", pa.int64()),
+        ("accepted_path", TEXT),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One promise: what was expected, what was found, and by how much they differ (0 where it holds)."""
+
+    name: str
+    expected: int | str
+    actual: int | str
+    difference: int
+    is_ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    entry: pa.Table
+    posting: pa.Table
+    account: pa.Table
+
+    def relations(self) -> dict[str, Relation]:
+        return {"entry": self.entry, "posting": self.posting, "account": self.account}
+
+
+def verify(context: Context, day: date) -> list[Check]:
+    """Return every check of the books of the entity as of `day`; each must be ok.
+
+    Reads under the lock of the books, so that a stage at work is not taken for a fault, and writes nothing. Deliveries
+    are compared with the lake.
+    """
+    entity = context.entity.name
+    with context.warehouse.transaction() as connection:
+        lock_books(connection, entity)
+        wanted = target(context.engine, read_facts(context, connection), day)
+        differing = difference(context.engine, wanted.flows, read_posted(connection, entity))
+        books = _Books(
+            _of_entity(connection, "ledger.journal_entry", _HASHED_ENTRY, entity),
+            _of_entity(connection, "ledger.posting", POSTING, entity),
+            read_accounts(connection, entity),
+        )
+        payouts = fetch(connection, _PAYOUTS, _PAYOUT, (entity,))
+        parses = fetch(connection, _PARSES, _PARSE)
+    checks = [_none("posted = target for every document, account and day", differing, "document_id")]
+    checks += _border(context, books)
+    checks.append(
+        _none(
+            "every posting moves between two accounts of one asset",
+            context.engine.run("ledger/unsound_posting", books.relations()),
+            "document_id",
+        )
+    )
+    checks.append(
+        _none(
+            "journal entries are numbered without gaps and whole",
+            context.engine.run("ledger/numbering", books.relations()),
+            "document_id",
+        )
+    )
+    checks.append(_hash_chain(context, books))
+    checks += _rows(context, parses)
+    checks.append(
+        _none(
+            "no payout took more than was payable",
+            context.engine.run("ledger/overdrawn", books.relations()),
+            "document_id",
+        )
+    )
+    checks += _payouts(context, books, payouts)
+    return checks
+
+
+def _of_entity(connection: Connection, table: str, schema: pa.Schema, entity: str) -> pa.Table:
+    return fetch(connection, f"SELECT {', '.join(schema.names)} FROM {table} WHERE entity = %s", schema, (entity,))
+
+
+def _none(name: str, faults: pa.Table, named_by: str) -> Check:
+    """Return the check that there is no such fault, naming the first one."""
+    count = faults.num_rows
+    actual: int | str = count
+    if count:
+        actual = f"{count:,}, the first at {faults[named_by][0].as_py()}"
+    return Check(name, 0, actual, count, count == 0)
+
+
+def _equal(name: str, expected: int, actual: int) -> Check:
+    return Check(name, expected, actual, actual - expected, actual == expected)
+
+
+def _border(context: Context, books: _Books) -> Iterator[Check]:
+    for row in context.engine.run("ledger/border", books.relations()).to_pylist():
+        name = f"the border of {row['currency']} sums to zero (in 1/10,000)"
+        yield _equal(name, row["amount_in"], row["amount_out"])
+
+
+def _hash_chain(context: Context, books: _Books) -> Check:
+    name = "the hash chain of journal entries is unbroken"
+    texts = entry_texts(context.engine, books.entry, books.posting, books.account)
+    stored = books.entry.sort_by([("year", "ascending"), ("number", "ascending")]).select(
+        ["year", "number", "document_kind", "document_id", "previous_hash", "hash"]
+    )
+    count, place = stored.num_rows, 0
+    computed = chain(texts, {})
+    for batch in stored.to_batches(max_chunksize=65_536):
+        columns = (column.to_pylist() for column in batch.columns)
+        for year, number, kind, document, before, own in zip(*columns, strict=True):
+            # An entry of ours hashes to what is stored only if all entries before it in its year do.
+            if next(computed) != (year, number, before, own):
+                actual = f"broken at entry {year}/{number} ({kind} {document})"
+                return Check(name, f"{count:,} entries", actual, count - place, False)
+            place += 1
+    return Check(name, f"{count:,} entries", f"{place:,} entries", 0, True)
+
+
+def _rows(context: Context, parses: pa.Table) -> Iterator[Check]:
+    rows = parses.to_pylist()
+    row_count = sum(row["row_count"] for row in rows)
+    in_lake = sum(_row_count(context, row["object_path"]) + row["stored_reject_count"] for row in rows)
+    yield _equal("rows in = transactions + rejects", row_count, in_lake)
+    validated = [row for row in rows if row["accepted_path"] is not None]
+    parsed = sum(row["transaction_count"] for row in validated)
+    accepted = sum(
+        _row_count(context, row["accepted_path"]) + row["stored_validation_reject_count"] for row in validated
+    )
+    yield _equal("transactions checked = accepted + rejects", parsed, accepted)
+
+
+def _row_count(context: Context, path: str) -> int:
+    return int(pq.read_metadata(context.lake.local(path)).num_rows)
+
+
+def _payouts(context: Context, books: _Books, payouts: pa.Table) -> Iterator[Check]:
+    rows = payouts.to_pylist()
+    untied = payouts.filter(pc.not_equal(payouts["amount_minor"], payouts["line_amount"]))
+    yield _none("every payout is the sum of its lines", untied, "payout_id")
+    assets = pa.array([str(member_asset(row["currency"])) for row in rows], TEXT)
+    relations = {**books.relations(), "payout": payouts.append_column("asset", assets)}
+    for row in context.engine.run("ledger/payout_tie", relations).to_pylist():
+        name = f"payouts tie to the ledger: {row['kind']} in {row['asset']}"
+        yield _equal(name, row["told_amount"], row["booked_amount"])
+
+
+_PAYOUTS = """
+    SELECT p.payout_id, p.currency, p.amount_minor, p.state,
+        (SELECT coalesce(sum(l.amount_minor), 0) FROM payout.payout_line AS l WHERE l.payout_id = p.payout_id)::bigint
+    FROM payout.payout AS p
+    JOIN payout.batch AS b ON b.batch_id = p.batch_id
+    WHERE b.entity = %s
+    ORDER BY p.payout_id
+"""
+
+_PARSES = """
+    WITH rejected AS (
+        SELECT delivery_id, parse_version, stage, count(DISTINCT row_number) AS row_count
+        FROM ops.reject
+        GROUP BY delivery_id, parse_version, stage
+    )
+    SELECT p.delivery_id, p.object_path, p.row_count, p.transaction_count, p.reject_count, coalesce(r.row_count, 0),
+        v.row_count, v.accepted_count, v.reject_count, coalesce(w.row_count, 0), v.object_path
+    FROM ops.parse AS p
+    LEFT JOIN ops.validation AS v USING (delivery_id, parse_version)
+    LEFT JOIN rejected AS r
+        ON r.delivery_id = p.delivery_id AND r.parse_version = p.parse_version AND r.stage = 'parse'
+    LEFT JOIN rejected AS w
+        ON w.delivery_id = p.delivery_id AND w.parse_version = p.parse_version AND w.stage = 'validate'
+    ORDER BY p.delivery_id, p.parse_version
+"""

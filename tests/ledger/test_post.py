@@ -1,0 +1,139 @@
+"""The ledger's writer: whole entries, numbers without gaps, closed months left alone, and nothing ever changed."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+import psycopg
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.core.errors import Stop
+from etl.core.ledger import FLOW, PostedCounts, booked_days, post
+from etl.core.warehouse import Warehouse
+
+POSTED_AT = datetime.fromisoformat("2026-03-01T12:00")
+
+
+def _flow(document: str, amount: int = 100, on: str = "2026-03-01", **changes: object) -> dict[str, object]:
+    return {
+        "document_id": document,
+        "debit_kind": "commission_receivable",
+        "debit_owner": "shop_a",
+        "credit_kind": "commission_income",
+        "credit_owner": "shop_a",
+        "asset": "EUR/4",
+        "amount": amount,
+        "effective_for": date.fromisoformat(on),
+        "component": "commission",
+        "base_amount": Decimal("0.0100"),
+        "rate": Decimal(1),
+        **changes,
+    }
+
+
+def _post(url: str, *flows: dict[str, object], kind: str = "sale", entity: str = "house") -> PostedCounts:
+    with Warehouse(url).transaction() as connection:
+        table = pa.Table.from_pylist(list(flows), schema=FLOW)
+        return post(connection, entity, kind, table, run_id="r", created_by="test", posted_at=POSTED_AT)
+
+
+def _entries(url: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT entity, year, number, document_id, entry_no, booked_on::text FROM ledger.journal_entry"
+            " ORDER BY entity, year, number"
+        ).fetchall()
+
+
+def test_documents_follow_each_other_by_id_and_numbers_have_no_gaps(warehouse_url: str) -> None:
+    assert _post(warehouse_url, _flow("b"), _flow("a"), _flow("a", 5)) == PostedCounts(2, 2, 3, 2)
+    assert _post(warehouse_url, _flow("a"), _flow("c", on="2025-12-31")) == PostedCounts(2, 2, 2, 0)
+    assert _entries(warehouse_url) == [
+        ("house", 2025, 1, "c", 1, "2025-12-31"),
+        ("house", 2026, 1, "a", 1, "2026-03-01"),
+        ("house", 2026, 2, "b", 1, "2026-03-01"),
+        ("house", 2026, 3, "a", 2, "2026-03-01"),
+    ]
+
+
+def test_each_entity_counts_for_itself(warehouse_url: str) -> None:
+    _post(warehouse_url, _flow("a"))
+    _post(warehouse_url, _flow("b"), entity="other")
+    assert [row[:3] for row in _entries(warehouse_url)] == [("house", 2026, 1), ("other", 2026, 1)]
+
+
+def test_days_of_one_document_make_one_entry_each(warehouse_url: str) -> None:
+    _post(warehouse_url, _flow("a", on="2026-03-05"), _flow("a", on="2026-03-01"), _flow("a", 7, on="2026-03-01"))
+    assert [row[2:] for row in _entries(warehouse_url)] == [(1, "a", 1, "2026-03-01"), (2, "a", 2, "2026-03-05")]
+
+
+def test_what_is_for_a_closed_month_is_booked_on_the_first_open_day(warehouse_url: str) -> None:
+    with psycopg.connect(warehouse_url) as connection:
+        connection.execute(
+            "INSERT INTO ref.period VALUES ('house', '2025-12-01', 'closed'), ('house', '2026-01-01', 'closing'),"
+            " ('house', '2026-02-01', 'open'), ('other', '2026-02-01', 'closed')"
+        )
+    _post(warehouse_url, _flow("a", on="2025-12-24"), _flow("a", on="2026-02-03"))
+    with psycopg.connect(warehouse_url) as connection:
+        rows = connection.execute(
+            "SELECT effective_for::text, booked_on::text FROM ledger.posting ORDER BY 1"
+        ).fetchall()
+    assert rows == [("2025-12-24", "2026-02-01"), ("2026-02-03", "2026-02-03")]
+    assert [row[1] for row in _entries(warehouse_url)] == [2026, 2026]
+
+
+@given(st.sets(st.integers(0, 30)), st.integers(0, 900))
+@settings(max_examples=50, deadline=None)
+def test_a_day_is_booked_on_itself_or_on_the_first_day_of_the_next_open_month(locked: set[int], offset: int) -> None:
+    day = date(2025, 1, 1) + timedelta(days=offset)
+    months = frozenset(date(2025 + place // 12, place % 12 + 1, 1) for place in locked)
+    booked = booked_days([day], months)[day]
+    assert booked.replace(day=1) not in months
+    if day.replace(day=1) not in months:
+        assert booked == day
+    else:
+        assert booked.day == 1
+        between = [month for month in months if day.replace(day=1) <= month < booked]
+        assert len(between) == (booked.year - day.year) * 12 + booked.month - day.month
+
+
+def test_no_flows_write_nothing(warehouse_url: str) -> None:
+    assert _post(warehouse_url) == PostedCounts()
+
+
+@pytest.mark.parametrize("amount", [0, -1])
+def test_an_amount_that_is_not_positive_is_refused(warehouse_url: str, amount: int) -> None:
+    with pytest.raises(Stop, match="not positive"):
+        _post(warehouse_url, _flow("a"), _flow("b", amount))
+    assert _entries(warehouse_url) == []
+
+
+def test_a_flow_from_an_account_to_itself_is_refused(warehouse_url: str) -> None:
+    with pytest.raises(Stop, match="accounts of one asset"):
+        _post(warehouse_url, _flow("a", credit_kind="commission_receivable"))
+    assert _entries(warehouse_url) == []
+
+
+def test_text_that_could_break_a_line_travels_whole(warehouse_url: str) -> None:
+    odd = 'a,"b"\nc|\\N\t;'
+    _post(warehouse_url, _flow(odd, debit_owner=odd, credit_owner=""))
+    with psycopg.connect(warehouse_url) as connection:
+        row = connection.execute("SELECT document_id, debit_owner, credit_owner FROM mart.posting").fetchone()
+    assert row == (odd, odd, "")
+
+
+@pytest.mark.parametrize("role", ["tallyback_pipeline", None])
+def test_nobody_changes_what_is_booked(warehouse_url: str, role: str | None) -> None:
+    expected = psycopg.errors.RaiseException if role is None else psycopg.errors.InsufficientPrivilege
+    statements = ("UPDATE {} SET entity = 'x'", "DELETE FROM {}", "TRUNCATE {}", "DELETE FROM {} WHERE false")
+    with psycopg.connect(warehouse_url) as connection:
+        if role is not None:
+            connection.execute("SET LOCAL ROLE tallyback_pipeline")
+        for table in ("ledger.posting", "ledger.journal_entry", "ledger.account"):
+            for statement in statements:
+                with pytest.raises(expected), connection.transaction():
+                    connection.execute(statement.format(table))
