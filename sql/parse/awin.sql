@@ -1,10 +1,10 @@
 -- purpose: what the columns of Awin's transactions mean (docs/partners/awin.md).
--- grain: one row for each row of `flat`, good or not. reads: flat. key: row_number.
+-- grain: one row for each row of `flat`, good or not. reads: flat. key: delivery_id, row_number.
 -- why: amounts of a declined row stay as they are (declined means zero whatever they say). Times are cut to the minute
 --      by Awin. Bonus rows have no click. Paid is a flag beside the status, never a status.
 WITH typed AS (
     SELECT
-        row_number, flatten_error, id, advertiser_id, commission_status, type,
+        delivery_id, row_number, flatten_error, id, advertiser_id, commission_status, type,
         sale_amount AS sale_amount_text, commission_amount AS commission_amount_text, sale_currency, commission_currency,
         transaction_date, click_date, validation_date, paid_to_publisher, payment_id,
         CASE lower(type)
@@ -32,6 +32,7 @@ WITH typed AS (
     FROM flat
 ), judged AS (
     SELECT
+        delivery_id,
         row_number,
         coalesce(
             CASE WHEN flatten_error IS NOT NULL THEN fault('broken_row', NULL, NULL, flatten_error) END,
@@ -90,8 +91,8 @@ SELECT
     partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
     program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at, occurred_precision_seconds,
     processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason, sale_amount, commission_amount,
-    currency, $delivery_id AS delivery_id, row_number, content_hash(judged) AS content_hash,
+    currency, delivery_id, row_number, content_hash(judged) AS content_hash,
     reject.rule AS reject_rule, reject.column_name AS reject_column, reject.value AS reject_value,
     reject.reason AS reject_reason
 FROM judged
-ORDER BY row_number
+ORDER BY delivery_id, row_number

@@ -1,12 +1,13 @@
 -- purpose: what the columns of Rakuten's item report mean (docs/partners/rakuten.md).
--- grain: one row for each row of `flat`, good or not. reads: flat (media_type names the network of the file). key: row_number.
+-- grain: one row for each row of `flat`, good or not. reads: flat (media_type names the network of the
+--      file). key: delivery_id, row_number.
 -- why: the report has no currency and no status. The currency follows from the network number; the status is null and
 --      comes from validation days or a remittance. A correction is a row of its own with negative amounts, which repeats
 --      the original time: taking back an hour or more after it is kind `adjustment`, at once it is a line of the sale
 --      (a discount). The text null means absent.
 WITH typed AS (
     SELECT
-        row_number, flatten_error, mid, transaction_id,
+        delivery_id, row_number, flatten_error, mid, transaction_id,
         transaction_date, transaction_time, process_date, process_time, sales, commission,
         regexp_extract(media_type, ';network=([0-9]+)', 1) AS network,
         CASE WHEN order_id <> 'null' THEN present(order_id) END AS order_ref,
@@ -18,7 +19,7 @@ WITH typed AS (
     FROM flat
 ), told AS (
     SELECT
-        row_number, flatten_error, mid, transaction_id,
+        delivery_id, row_number, flatten_error, mid, transaction_id,
         transaction_date, transaction_time, process_date, process_time, sales, commission,
         network, order_ref, click_ref, occurred_at, processed_at, sale_amount, commission_amount,
         CASE network
@@ -30,6 +31,7 @@ WITH typed AS (
     FROM typed
 ), judged AS (
     SELECT
+        delivery_id,
         row_number,
         coalesce(
             CASE WHEN flatten_error IS NOT NULL THEN fault('broken_row', NULL, NULL, flatten_error) END,
@@ -80,8 +82,8 @@ SELECT
     partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
     program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at, occurred_precision_seconds,
     processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason, sale_amount, commission_amount,
-    currency, $delivery_id AS delivery_id, row_number, content_hash(judged) AS content_hash,
+    currency, delivery_id, row_number, content_hash(judged) AS content_hash,
     reject.rule AS reject_rule, reject.column_name AS reject_column, reject.value AS reject_value,
     reject.reason AS reject_reason
 FROM judged
-ORDER BY row_number
+ORDER BY delivery_id, row_number

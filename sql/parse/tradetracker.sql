@@ -1,11 +1,11 @@
 -- purpose: what the elements of TradeTracker's conversion transactions mean (docs/partners/tradetracker.md).
--- grain: one row for each row of `flat`, good or not. reads: flat. key: row_number.
+-- grain: one row for each row of `flat`, good or not. reads: flat. key: delivery_id, row_number.
 -- why: a lead has no order, so its sale amount is 0 where the partner says nil; of a sale it must be said. A time with an
 --      offset is what it says; without one it is a clock in the account's zone. `description` is the shop's order reference.
 WITH typed AS (
     SELECT
-        row_number, flatten_error, id, campaign_id, transaction_type, transaction_status, currency AS currency_text,
-        order_amount, commission, registration_date, assessment_date, originating_click_date, paid_out,
+        delivery_id, row_number, flatten_error, id, campaign_id, transaction_type, transaction_status,
+        currency AS currency_text, order_amount, commission, registration_date, assessment_date, originating_click_date, paid_out,
         CASE transaction_type WHEN 'sale' THEN 'sale' WHEN 'lead' THEN 'lead' END AS kind,
         present(description) AS order_ref,
         present(reference) AS click_ref,
@@ -26,6 +26,7 @@ WITH typed AS (
     FROM flat
 ), judged AS (
     SELECT
+        delivery_id,
         row_number,
         coalesce(
             CASE WHEN flatten_error IS NOT NULL THEN fault('broken_row', NULL, NULL, flatten_error) END,
@@ -80,8 +81,8 @@ SELECT
     partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
     program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at, occurred_precision_seconds,
     processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason, sale_amount, commission_amount,
-    currency, $delivery_id AS delivery_id, row_number, content_hash(judged) AS content_hash,
+    currency, delivery_id, row_number, content_hash(judged) AS content_hash,
     reject.rule AS reject_rule, reject.column_name AS reject_column, reject.value AS reject_value,
     reject.reason AS reject_reason
 FROM judged
-ORDER BY row_number
+ORDER BY delivery_id, row_number

@@ -12,7 +12,7 @@ import pyarrow as pa
 from connectors.partners import connector_for
 from etl.core.configuration import PartnerAccount
 from etl.core.engine import Engine
-from etl.parse import REJECT, Source, parsed_batches
+from etl.core.judgement import REJECT, Delivery, Source, parsed_groups
 
 MEDIA = {"awin": "application/json", "tradetracker": "text/xml;site=1", "rakuten": "text/csv;network=3"}
 ZONES = {"awin": "Europe/Berlin", "tradetracker": "Europe/Amsterdam", "rakuten": "UTC"}
@@ -100,7 +100,11 @@ def parsed(partner: str, folder: Path, *contents: bytes, media_type: str | None 
         path = folder / f"part-{number}"
         path.write_bytes(content)
         sources.append(Source(path, media_type or MEDIA[partner]))
-    some = list(parsed_batches(Engine(), connector_for(partner), account(partner), "d1", sources))
+    delivery = Delivery("d1", sources)
+    groups = list(parsed_groups(Engine(), connector_for(partner), account(partner), [delivery]))
+    if delivery.error is not None:
+        raise delivery.error
+    some = [rows for group in groups for each in group for rows in each.rows]
     good = [each.transactions for each in some]
     bad = [each.rejects for each in some]
     return pa.concat_tables(good) if good else pa.table({}), pa.concat_tables(bad) if bad else REJECT.empty_table()

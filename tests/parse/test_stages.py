@@ -21,7 +21,7 @@ from etl.fetch import windows_due
 from etl.land import land
 from etl.parse import parse
 from tests.parse.answers import account, awin_answer, awin_row
-from tests.parse.stage_context import count_of, stage_context
+from tests.parse.stage_context import count_of, forget, stage_context
 
 AWIN = connector_for("awin")
 WINDOW = Window(date(2026, 3, 1), date(2026, 4, 1))
@@ -98,6 +98,50 @@ def test_a_delivery_that_cannot_be_parsed_is_named_and_does_not_keep_the_others(
     with pytest.raises(Stop, match=r"1 of 2 deliveries cannot be parsed.*oops"):
         parse(context, mine, AWIN)
     assert count_of(context, "ops.parse") == 1
+    assert not list((tmp_path / "temporary").rglob("*.parquet"))
+
+
+def parsed_rows(context: Context) -> list[tuple[object, ...]]:
+    """Return what the warehouse says of all parses and rejects, but not which run did it."""
+    with context.warehouse.transaction() as connection:
+        parses = connection.execute(
+            """
+            SELECT delivery_id, parse_version, row_count, transaction_count, reject_count, unkeyed_reject_count,
+                object_path
+            FROM ops.parse ORDER BY delivery_id
+            """
+        ).fetchall()
+        rejects = connection.execute(
+            "SELECT delivery_id, row_number, rule, column_name, value, reason, raw FROM ops.reject ORDER BY 1, 2"
+        ).fetchall()
+    return [*parses, *rejects]
+
+
+def test_it_does_not_matter_which_deliveries_are_judged_together(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = account("awin")
+    # Flattened in threes, the fourth delivery is a large one that goes over several groups; the third is none at all.
+    monkeypatch.setattr("connectors.partners.rows.BATCH_ROWS", 3)
+    answers = []
+    for number, count in enumerate((1, 5, 0, 20, 0, 2, 4)):
+        statuses = ["?" if row % 4 == 3 else "approved" for row in range(count)]
+        rows = [awin_row(id=f"{number}-{row}", commissionStatus=status) for row, status in enumerate(statuses)]
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        content = b'{"error":"oops"}' if number == 2 else awin_answer(*rows)
+        answers.append(answered(folder, content, observed_at=OBSERVED + timedelta(hours=number)))
+    land(context, mine, AWIN, answers)
+    said = []
+    for limit, value in (("ROWS", 65_536), ("ROWS", 9), ("BYTES", 6_000), ("DELIVERIES", 3)):
+        monkeypatch.setattr(f"etl.core.judgement.GROUP_{limit}", value)
+        with pytest.raises(Stop, match=r"1 of 7 deliveries cannot be parsed.*oops"):
+            parse(context, mine, AWIN)
+        said.append(parsed_rows(context))
+        forget(context, "ops.parse", "ops.reject")
+    assert len(said[0]) == 6 + 1 + 5 + 1
+    assert all(each == said[0] for each in said)
+    assert len(list((tmp_path / "lake" / "parsed").rglob("*.parquet"))) == 6
     assert not list((tmp_path / "temporary").rglob("*.parquet"))
 
 
