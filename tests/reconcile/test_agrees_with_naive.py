@@ -112,7 +112,7 @@ worlds = st.builds(
     conversions,
     st.sampled_from([None, at("03-01 10:00:30"), at("06-01")]),
 )
-PROPERTY = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PROPERTY = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def _versions_of(result: Result) -> list[tuple[object, ...]]:

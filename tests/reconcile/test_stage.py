@@ -1,0 +1,185 @@
+"""The stage over a real warehouse and lake: only differences are written, and decisions find their way in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from etl.breaks import BreakFilter, Decision, DecisionKind, candidates, decide, list_breaks
+from etl.core.configuration import Configuration, Entity, PartnerAccount
+from etl.core.connector import ChangeFeed, ConnectorFacts, ReversalModel, VersionClock
+from etl.core.context import Context, StageResult
+from etl.core.engine import Engine
+from etl.core.errors import Stop
+from etl.core.lake import FolderLake
+from etl.core.schemas import CLICK, PROGRAM, TRANSACTION
+from etl.core.warehouse import Warehouse, copy_in
+from etl.reconcile import reconcile
+from tests.reconcile.naive import Delivery
+from tests.reconcile.worlds import at, click, delivery, program, row
+
+FACTS = ConnectorFacts(
+    partner="awin",
+    parse_version=1,
+    version_clock=VersionClock.OBSERVED,
+    clock_precision_seconds=1,
+    reversal_model=ReversalModel.MUTATING,
+    change_feed=ChangeFeed.ROLLING_REREAD,
+    states_scope=True,
+    longest_window_days=31,
+)
+DAY = date.fromisoformat("2026-06-30")
+
+
+@pytest.fixture
+def context(warehouse_url: str, tmp_path: Path) -> Context:
+    account = PartnerAccount("awin_main", "awin", "shop", "awin", "Europe/Berlin", None, "approval")
+    made = Context(
+        run_id="run-1",
+        known_at=at("06-30"),
+        configuration=Configuration(Entity("shop", "EUR", "Europe/Berlin"), (account,), (), (), "hash"),
+        warehouse=Warehouse(warehouse_url),
+        lake=FolderLake(tmp_path / "lake"),
+        engine=Engine(),
+        temporary=tmp_path,
+        actor="Clara Clerk",
+    )
+    clicks = pa.Table.from_pylist([click("click-1"), click("click-2", "02-20 09:00")], schema=CLICK)
+    made.lake.put_table(clicks, "tracked/click/one.parquet")
+    with made.warehouse.transaction() as connection:
+        copy_in(connection, "ref.program", pa.Table.from_pylist([program()], schema=PROGRAM))
+        for day in ("2026-02-20", "2026-03-01"):
+            connection.execute(
+                "INSERT INTO ops.tracked_file VALUES ('click', %s, %s, 'tracked/click/one.parquet', 2, 'run-0')",
+                (f"tracker-{day}", day),
+            )
+        connection.execute("INSERT INTO ops.click_seal VALUES ('tracker', '2026-06-01', '2026-06-01')")
+    return made
+
+
+def accept(context: Context, told: Delivery, *, state: str = "passed") -> None:
+    """Write a delivery that has been parsed and validated, as the stages before would."""
+    rows = [{**one, "delivery_id": told.delivery_id} for one in told.rows]
+    path = f"accepted/{told.delivery_id}.parquet"
+    context.lake.put_table(pa.Table.from_pylist(rows, schema=TRANSACTION), path)
+    with context.warehouse.transaction() as connection:
+        connection.execute(
+            "INSERT INTO ops.delivery VALUES (%s, 'awin', 'awin_main', '2026-03-01', '2026-04-01', %s, 'x', 1, true,"
+            " false, 'run-0')",
+            (told.delivery_id, told.observed_at),
+        )
+        connection.execute(
+            "INSERT INTO ops.parse VALUES (%s, 1, %s, %s, 0, 0, %s, 'run-0')",
+            (told.delivery_id, len(rows), len(rows), path),
+        )
+        connection.execute(
+            "INSERT INTO ops.validation VALUES (%s, 1, %s, %s, %s, 0, %s, 'run-0')",
+            (told.delivery_id, state, len(rows), len(rows), path),
+        )
+
+
+def run(context: Context) -> StageResult:
+    return reconcile(context, DAY, {"awin": FACTS})
+
+
+def books(context: Context) -> list[list[tuple[object, ...]]]:
+    with context.warehouse.transaction() as connection:
+        return [
+            list(connection.execute(query).fetchall())
+            for query in (
+                "SELECT * FROM ops.transaction_version ORDER BY transaction_id, version_no",
+                "SELECT * FROM ops.sale ORDER BY sale_id",
+                "SELECT * FROM ops.match ORDER BY transaction_id",
+                "SELECT * FROM ops.break ORDER BY transaction_id, kind",
+            )
+        ]
+
+
+def is_quiet(result: StageResult) -> bool:
+    return not any(count for name, count in result.counts if name.split("_")[0] in ("new", "changed", "gone"))
+
+
+def test_run_twice_the_second_writes_nothing(context: Context) -> None:
+    assert is_quiet(run(context))
+    accept(context, delivery("d1", "03-05", row(click_ref="click-1"), row("t2", 2)))
+    first = run(context)
+    assert (first.count("new_versions"), first.count("new_sales"), first.count("new_breaks")) == (2, 2, 1)
+    before = books(context)
+    assert is_quiet(run(context))
+    assert books(context) == before
+
+
+def test_what_comes_later_writes_only_what_it_changes(context: Context) -> None:
+    accept(
+        context, delivery("d1", "03-05", row(click_ref="click-1"), row("t2", 2, click_ref="click-1", order_ref="o2"))
+    )
+    run(context)
+    accept(context, delivery("d2", "03-06", row(click_ref="click-1", status="approved"), row("t3", 2)))
+    second = run(replace(context, run_id="run-2"))
+    # t1 is approved, t2 has vanished, t3 is new and without a click.
+    assert (second.count("new_versions"), second.count("gone_versions")) == (3, 0)
+    assert {(one["transaction_id"], one["kind"]) for one in list_breaks(context).to_pylist()} >= {
+        ("t2", "vanished_at_partner"),
+        ("t3", "unmatched"),
+    }
+
+
+def test_a_held_delivery_says_nothing_until_it_is_released(context: Context) -> None:
+    accept(context, delivery("d1", "03-05", row(click_ref="click-1")), state="held")
+    assert is_quiet(run(context))
+    with context.warehouse.transaction() as connection:
+        connection.execute("INSERT INTO ops.hold_release VALUES ('d1', 1, 'Clara', '2026-06-01', 'looked at it')")
+    assert run(context).count("new_versions") == 1
+
+
+def test_a_decision_on_a_break_matches_its_sale_and_survives_a_replay(context: Context) -> None:
+    accept(context, delivery("d1", "03-05", row()))
+    run(context)
+    (open_break,) = list_breaks(context, BreakFilter(kind="unmatched")).to_pylist()
+    ranked = candidates(context, open_break["sale_id"])
+    assert [one.click_id for one in ranked] == ["click-1", "click-2"]
+    assert all(one.reasons for one in ranked)
+    accepted = Decision(
+        DecisionKind.ACCEPT_CLICK, open_break["sale_id"], "the member wrote", open_break["evidence_hash"], "click-1"
+    )
+    decision_id = decide(context, accepted)
+    assert decide(context, accepted) == decision_id
+    run(context)
+    assert books(context)[1][0][8:11:2] == ("matched", "click-1")
+    assert list_breaks(context).num_rows == 0
+    undo = Decision(DecisionKind.UNDO, open_break["sale_id"], "wrong member", "", undoes=decision_id)
+    assert decide(context, undo) != decision_id
+    run(context)
+    assert list_breaks(context, BreakFilter(partner_account="awin_main")).num_rows == 1
+    assert decide(context, accepted) != decision_id
+
+
+def test_a_decision_that_is_not_whole_is_refused(context: Context) -> None:
+    accept(context, delivery("d1", "03-05", row()))
+    run(context)
+    for wrong in (
+        Decision(DecisionKind.ACCEPT_CLICK, "awin_main:t1", "why", "x"),
+        Decision(DecisionKind.NO_CASHBACK, "awin_main:t1", " ", "x"),
+        Decision(DecisionKind.NO_CASHBACK, "awin_main:t9", "why", "x"),
+        Decision(DecisionKind.UNDO, "awin_main:t1", "why", "x", undoes="nothing"),
+    ):
+        with pytest.raises(Stop):
+            decide(context, wrong)
+
+
+def test_the_order_in_which_deliveries_become_known_leaves_the_same_books(context: Context) -> None:
+    told = [
+        delivery("d1", "03-05", row(click_ref="click-1")),
+        delivery("d2", "03-06", row(click_ref="click-1", status="declined")),
+        delivery("d3", "03-07", row(click_ref="click-1")),
+    ]
+    for each in (told[2], told[0], told[1]):
+        accept(context, each)
+        run(context)
+    versions, sales, matches, _ = books(context)
+    assert [one[16] for one in versions] == ["pending", "declined", "pending"]
+    assert (len(sales), len(matches)) == (1, 1)
