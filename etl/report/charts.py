@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from etl.report.wording import amount_text
 
-_LABEL = 230
+_LABEL = 280
 _PLOT = 330
 _VALUE = 130
 _WIDTH = _LABEL + _PLOT + _VALUE
@@ -64,12 +64,13 @@ def _drawn(title: str, currency: str, drawn: Sequence[Bar]) -> Markup:
         left, right = sorted((across(bar.start), across(bar.end)))
         text = Markup('<text x="{}" y="{}" class="{}">{}</text>')
         parts.append(text.format(_LABEL - 10, top + 14, "label", bar.label))
-        # A bar too thin to see would read as nothing.
-        parts.append(
-            Markup('<rect class="{}" x="{}" y="{}" width="{}" height="18" rx="2"/>').format(
-                bar.style, left, top, max(right - left, Decimal("1.5"))
+        # Nothing is drawn for nothing, and what is something is wide enough to be seen.
+        if bar.amount:
+            parts.append(
+                Markup('<rect class="{}" x="{}" y="{}" width="{}" height="18" rx="2"/>').format(
+                    bar.style, left, top, max(right - left, Decimal("1.5"))
+                )
             )
-        )
         parts.append(text.format(_WIDTH, top + 14, "value", amount_text(bar.amount, currency)))
     parts.append(Markup("</svg>"))
     caption = Markup("<figcaption>{}</figcaption>").format(f"{title}, {currency}")

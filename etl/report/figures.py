@@ -38,7 +38,7 @@ PREPARED = (
 )
 """The relations all tables are read from, in the order they need each other: temporary tables `report_<name>`."""
 
-ROW_LIMIT = 100_000
+ROW_LIMIT = 50_000
 """Rows of one sheet. A spreadsheet holds a million, a person reads none of them; what is left out is said."""
 
 PAGE_ROW_LIMIT = 2_000
@@ -160,6 +160,7 @@ def compute(context: Context, scope: Scope) -> Report:
     """Return the report: every table from one snapshot of the warehouse, so that they agree with each other."""
     with context.warehouse.transaction() as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute("SET LOCAL work_mem = '64MB'")
         parameters = _parameters(connection, scope)
         for name in PREPARED:
             _prepare(connection, name, parameters)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -183,14 +183,27 @@ def _sheet(report: Report, table: Table, data: pa.Table, hidden: tuple[str, ...]
     """Return a table, without the columns that its group has said already and those that hold nothing at all."""
     outline = table.outline
     shown = data.slice(0, TABLE_ROWS_MAX)
-    columns = [column for column in outline.columns if column.name not in hidden or column.name == "currency"]
+    said = {*hidden, "program"} - {"currency"} if "program_id" in hidden else set(hidden) - {"currency"}
+    columns = [column for column in outline.columns if column.name not in said]
     if outline.query != "summary":
         columns = [column for column in columns if not _is_idle(column, shown)]
-    rows = tuple(tuple(_cell(report, column, row) for column in columns) for row in shown.to_pylist())
+    if any(column.name == "label" for column in columns):
+        # The label says it to a reader; the name in the ledger is in the spreadsheet.
+        columns = [column for column in columns if column.name != "kind"]
+    rows = tuple(tuple(_cell(report, column, row) for column in columns) for row in _said_once(shown.to_pylist()))
     headings = tuple(Cell(column.heading, "number" if column.is_number else "text") for column in columns)
     is_whole = not hidden
     left_out = _left_out(table, data, shown.num_rows, is_whole)
     return Sheet(outline.title if is_whole else "", outline.note if is_whole else "", headings, rows, left_out)
+
+
+def _said_once(rows: Sequence[dict[str, object]]) -> Iterator[Row]:
+    """Yield the rows with a question on the first of its lines only."""
+    said: object = None
+    for row in rows:
+        question = row.get("question")
+        yield {**row, "question": None} if question is not None and question == said else row
+        said = question
 
 
 _OPTIONAL = {"fx", "rounding", "other", "moved", "without_base", "line_id", "validation_reject_count", "program_id"}
@@ -231,9 +244,12 @@ def _cell(report: Report, column: Column, row: Row) -> Cell:
         return Cell(text, "number" + weight)
     if column.name == "outcome":
         return Cell(text, "good" if value == "holds" else "bad")
-    return Cell(text, "code" if column.name in _CODES else "date" if column.kind is Kind.DATE else "text")
+    if column.kind is Kind.DATE:
+        return Cell(text, "date")
+    return Cell(text, "code" if column.name in _CODES else "phrase" if column.name in _PHRASES else "text")
 
 
+_PHRASES = {"label", "name", "program", "reason", "question"}
 _CODES = {"delivery_id", "document_id", "transaction_id", "sha256", "payout_id", "member_id", "kind", "program_id"}
 
 

@@ -1,5 +1,6 @@
 -- purpose: the bars of the charts, already summed.
--- grain: chart, currency, label. Reads: report_receivable, report_liability, report_break_at_stake, report_account_kind.
+-- grain: chart, currency, label.
+-- Reads: report_receivable, report_liability, report_break_at_stake, report_account_kind.
 WITH aged AS (
     SELECT 'receivable' AS chart, b.place, b.label, r.currency, sum(r.amount) AS amount
     FROM report_receivable AS r
@@ -15,7 +16,8 @@ state (chart, place, label, currency, amount) AS (
     GROUP BY a.place, a.label, l.currency
 ),
 broken (chart, place, label, currency, amount) AS (
-    SELECT 'break', row_number() OVER (PARTITION BY currency ORDER BY sum(amount) DESC, kind), kind, currency, sum(amount)
+    SELECT 'break', row_number() OVER (PARTITION BY currency ORDER BY sum(amount) DESC, kind), kind, currency,
+           sum(amount)
     FROM report_break_at_stake
     WHERE NOT is_decided
     GROUP BY kind, currency

@@ -1,5 +1,6 @@
 -- purpose: the sales behind the receivables, largest first, with every row a partner reported for them.
--- grain: document, transaction row (a document without rows has one line). Reads: report_receivable, report_current_row.
+-- grain: document, transaction row (a document without rows has one line).
+-- Reads: report_receivable, report_current_row.
 -- The open amount stands on the first row of a sale only, so that a column of it adds up.
 WITH ranked AS (
     SELECT r.*, row_number() OVER one_program AS place,

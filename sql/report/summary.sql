@@ -17,7 +17,8 @@ WITH topic (place, question, topic, label) AS (VALUES
     (61, 'What did the period earn?', 'cost', 'Cashback on it')
 ),
 fact (topic, currency, item_count, amount, base, without_base, last_period) AS (
-    SELECT 'receivable', currency, count(*) FILTER (WHERE amount <> 0), sum(amount), sum(base), sum(without_base), sum(last_amount)
+    SELECT 'receivable', currency, count(*) FILTER (WHERE amount <> 0), sum(amount), sum(base), sum(without_base),
+           sum(last_amount)
     FROM report_receivable
     GROUP BY currency
     UNION ALL
@@ -26,7 +27,8 @@ fact (topic, currency, item_count, amount, base, without_base, last_period) AS (
     WHERE age_days > 90
     GROUP BY currency
     UNION ALL
-    SELECT 'expected', currency, count(*) FILTER (WHERE amount <> 0), sum(amount), sum(base), sum(without_base), sum(last_amount)
+    SELECT 'expected', currency, count(*) FILTER (WHERE amount <> 0), sum(amount), sum(base), sum(without_base),
+           sum(last_amount)
     FROM report_open_document
     WHERE kind = 'commission_expected'
     GROUP BY currency
@@ -63,7 +65,8 @@ fact (topic, currency, item_count, amount, base, without_base, last_period) AS (
            coalesce(sum(p.amount) FILTER (WHERE e.happened_on < %(from)s), 0)
     FROM payout.event AS e
     JOIN report_payout AS p USING (payout_id)
-    WHERE e.event IN ('transmitted', 'settled', 'returned') AND e.happened_on >= %(last_from)s AND e.happened_on < %(until)s
+    WHERE e.event IN ('transmitted', 'settled', 'returned')
+      AND e.happened_on >= %(last_from)s AND e.happened_on < %(until)s
     GROUP BY e.event, p.currency
     UNION ALL
     SELECT 'break', currency, count(*), sum(amount), coalesce(sum(base), 0),
@@ -101,7 +104,8 @@ counted AS (
     SELECT 43, 'What needs a look?', 'Batches whose sending has no known outcome', count(*)
     FROM payout.batch WHERE entity = %(entity)s AND selected_for < %(until)s AND state = 'unknown'
     UNION ALL
-    SELECT 50, 'Do the books prove?', 'Checks that differ (see Control)', count(*) FILTER (WHERE NOT is_equal) FROM report_control
+    SELECT 50, 'Do the books prove?', 'Checks that differ (see Control)', count(*) FILTER (WHERE NOT is_equal)
+    FROM report_control
     UNION ALL
     SELECT 51, 'Do the books prove?', 'Checks that hold', count(*) FILTER (WHERE is_equal) FROM report_control
 )

@@ -6,10 +6,10 @@ import zipfile
 from datetime import date, datetime
 from pathlib import Path
 
-import openpyxl
+import openpyxl  # type: ignore[import-untyped]  # it ships no types
 import pytest
-from openpyxl.workbook import Workbook
-from openpyxl.worksheet.worksheet import Worksheet
+from openpyxl.workbook import Workbook  # type: ignore[import-untyped]  # it ships no types
+from openpyxl.worksheet.worksheet import Worksheet  # type: ignore[import-untyped]  # it ships no types
 
 from etl.report import report
 from tests.report.books import NOW, Books, commission, context
@@ -31,7 +31,7 @@ def lines(sheet: Worksheet) -> list[dict[str, object]]:
     assert sheet.auto_filter.ref is not None
     assert sheet.auto_filter.ref.startswith(f"A{top}:")
     head = [cell.value for cell in sheet[top]]
-    return [dict(zip(head, (cell.value for cell in row), strict=True)) for row in sheet.iter_rows(min_row=top + 1)]  # type: ignore[arg-type]  # headings are text
+    return [dict(zip(head, (cell.value for cell in row), strict=True)) for row in sheet.iter_rows(min_row=top + 1)]
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@
 SELECT k.place, k.kind, k.side, k.part, k.label, k.pair, k.is_pending
 FROM (VALUES
     (1, 'commission_expected', 1, 'partners', 'Commission expected (pending at partners)', 'commission', true),
-    (2, 'commission_receivable', 1, 'partners', 'Commission receivable (approved, not yet paid to us)', 'commission', false),
+    (2, 'commission_receivable', 1, 'partners', 'Commission receivable (approved, not yet paid to us)', 'commission',
+     false),
     (3, 'cashback_pending', -1, 'members', 'Cashback pending', 'cashback', true),
     (4, 'cashback_confirmed', -1, 'members', 'Cashback confirmed', 'cashback', false),
     (5, 'cashback_payable', -1, 'members', 'Cashback payable', NULL, NULL),

@@ -2,8 +2,9 @@
 -- grain, key: place, name, unit. Reads: ledger.*, ops.reject, payout.*, and the tables of this report.
 -- The ledger's side is summed from ledger.posting and ledger.account themselves, past every view the report reads.
 WITH book AS (
-    SELECT a.kind, split_part(a.asset, '/', 1) AS currency, split_part(a.asset, '/', 2)::integer AS scale, p.effective_for,
-           p.booked_on < %(until)s AS is_booked, s.sign * p.amount / power(10::numeric, split_part(a.asset, '/', 2)::integer) AS amount
+    SELECT a.kind, split_part(a.asset, '/', 1) AS currency, split_part(a.asset, '/', 2)::integer AS scale,
+           p.effective_for, p.booked_on < %(until)s AS is_booked,
+           s.sign * p.amount / power(10::numeric, split_part(a.asset, '/', 2)::integer) AS amount
     FROM ledger.posting AS p
     CROSS JOIN LATERAL (VALUES (1, p.debit), (-1, p.credit)) AS s (sign, account_id)
     JOIN ledger.account AS a ON a.account_id = s.account_id
@@ -29,7 +30,8 @@ parsed AS (
     SELECT coalesce(sum(row_count), 0) AS row_count, coalesce(sum(transaction_count + reject_count), 0) AS accounted,
            coalesce(sum(reject_count), 0) AS rejects,
            coalesce(sum(transaction_count) FILTER (WHERE validation_state IS NOT NULL), 0) AS to_validate,
-           coalesce(sum(validated_count), 0) AS validated, coalesce(sum(validation_reject_count), 0) AS validation_rejects
+           coalesce(sum(validated_count), 0) AS validated,
+           coalesce(sum(validation_reject_count), 0) AS validation_rejects
     FROM report_newest_parse
 ),
 stored AS (
@@ -65,7 +67,8 @@ numbered AS (
 checked (place, name, expected, actual, unit) AS (
     SELECT 10, 'Rows in the partners'' files = transactions + rejects', row_count, accounted, 'rows' FROM parsed
     UNION ALL
-    SELECT 11, 'Rejects counted when parsing = rejects listed', p.rejects, s.rejects, 'rows' FROM parsed AS p, stored AS s
+    SELECT 11, 'Rejects counted when parsing = rejects listed', p.rejects, s.rejects, 'rows'
+    FROM parsed AS p, stored AS s
     UNION ALL
     SELECT 12, 'Transactions parsed = rows validated', to_validate, validated, 'rows' FROM parsed
     UNION ALL
@@ -103,7 +106,8 @@ checked (place, name, expected, actual, unit) AS (
     WHERE c.part = 'members'
     GROUP BY c.currency
     UNION ALL
-    SELECT 40, 'Border: what left one asset arrived in the other', 0, coalesce(sum(debit) FILTER (WHERE kind = 'border'), 0), currency
+    SELECT 40, 'Border: what left one asset arrived in the other', 0,
+           coalesce(sum(debit) FILTER (WHERE kind = 'border'), 0), currency
     FROM closing
     GROUP BY currency
     UNION ALL
@@ -129,11 +133,13 @@ checked (place, name, expected, actual, unit) AS (
     UNION ALL
     SELECT 50, 'Payouts = their lines', sum(amount), sum(line_amount), currency FROM paid GROUP BY currency
     UNION ALL
-    SELECT 51, 'Payouts that differ from their lines', 0, count(*) FILTER (WHERE amount <> line_amount), 'payouts' FROM paid
+    SELECT 51, 'Payouts that differ from their lines', 0, count(*) FILTER (WHERE amount <> line_amount), 'payouts'
+    FROM paid
     UNION ALL
     SELECT 52, 'Batch totals = their payouts', sum(total), sum(found_total), currency FROM batch GROUP BY currency
     UNION ALL
-    SELECT 53, 'Payouts that batches count = payouts found', coalesce(sum(payout_count), 0), coalesce(sum(found_count), 0), 'payouts'
+    SELECT 53, 'Payouts that batches count = payouts found', coalesce(sum(payout_count), 0),
+           coalesce(sum(found_count), 0), 'payouts'
     FROM batch
     UNION ALL
     SELECT 54, 'Payouts ' || e.words || ' = ledger',

@@ -1,4 +1,4 @@
--- purpose: every movement of the entity's accounts up to the closing day, with the step of the roll-forward it belongs to.
+-- purpose: every movement of the entity's accounts up to the closing day, with its step of the roll-forward.
 -- grain: document, entry, effective_for, account, step. Reads: mart.posting, report_account_kind.
 -- Amounts carry the account's own sign: what makes a liability larger is positive there.
 -- How a step is told: by the document and the counter-account where they say it; for the accrual of a sale, what leaves
@@ -28,7 +28,8 @@ stepped AS (
                WHEN kind = 'border' THEN 'moved'
                WHEN kind IN ('bank', 'partner_clearing') OR counter_kind IN ('bank', 'partner_clearing') THEN 'paid'
                WHEN kind IN ('cashback_confirmed', 'cashback_payable', 'payout_reserved', 'payout_in_flight')
-                    AND counter_kind IN ('cashback_confirmed', 'cashback_payable', 'payout_reserved', 'payout_in_flight')
+                    AND counter_kind IN
+                        ('cashback_confirmed', 'cashback_payable', 'payout_reserved', 'payout_in_flight')
                    THEN 'moved'
                WHEN pair IS NOT NULL THEN 'accrued'
                ELSE 'other'
@@ -52,7 +53,8 @@ paired AS (
     WINDOW one_pair AS (PARTITION BY document_kind, document_id, entry_no, effective_for, booked_on, currency, scale,
                                      owner, pair)
 ),
-transferred AS (
+-- Kept as they are: written into one another, the planner would compute each share a hundred times over.
+transferred AS MATERIALIZED (
     SELECT paired.*,
            CASE WHEN is_pending THEN -1 ELSE 1 END
                * CASE WHEN pending < 0 AND approved > 0 THEN least(-pending, approved)
@@ -60,9 +62,11 @@ transferred AS (
                       ELSE 0 END AS moved
     FROM paired
 ),
-shared AS (
-    SELECT transferred.*, coalesce(round(base * moved / nullif(amount, 0), 4), 0) AS moved_base,
-           coalesce(round(without_base * moved / nullif(amount, 0), 4), 0) AS moved_without_base
+shared AS MATERIALIZED (
+    SELECT transferred.*,
+           CASE moved WHEN 0 THEN 0 WHEN amount THEN base ELSE round(base * moved / amount, 4) END AS moved_base,
+           CASE moved WHEN 0 THEN 0 WHEN amount THEN without_base
+                      ELSE round(without_base * moved / amount, 4) END AS moved_without_base
     FROM transferred
 ),
 classed AS (
@@ -77,7 +81,9 @@ classed AS (
     CROSS JOIN LATERAL (VALUES
         ('approved', moved, moved_base, moved_without_base),
         (CASE WHEN amount - moved < 0 THEN 'declined' WHEN is_pending THEN 'new' ELSE 'approved' END,
-         amount - moved, base - moved_base, without_base - moved_without_base)) AS part (step, amount, base, without_base)
+         amount - moved, base - moved_base, without_base - moved_without_base)
+    ) AS part (step, amount, base, without_base)
+    WHERE part.amount <> 0 OR part.base <> 0
 )
 SELECT document_kind, document_id, entry_no, effective_for, booked_on, currency, scale, kind, owner, step,
        sum(amount) AS amount, sum(base) AS base, sum(without_base) AS without_base,
