@@ -112,9 +112,13 @@ def transmit(context: Context, batch_id: str, rail: Rail, keyring: KeyRing, inbo
             raise
         try:
             inbox.finish(remote_name)
-            there = inbox.read_back(remote_name)
         except (Retry, Stop, OSError) as error:
             raise _unknown(context, batch_id, attempt, str(error)) from error
+        try:
+            there = inbox.read_back(remote_name)
+        except (Retry, Stop, OSError):
+            # The file has its final name, that is known; the bank may have taken it away while we looked.
+            there = None
         if there is not None and hashlib.sha256(there).hexdigest() != batch.sha256:
             raise _unknown(context, batch_id, attempt, f"the bank has other bytes under the name {remote_name}")
         return _record_sent(context, batch_id, attempt)

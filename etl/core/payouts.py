@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 
 from etl.core.context import Context
 from etl.core.errors import Retry, Stop
-from etl.core.ledger import post
+from etl.core.ledger import FLOW, post
 from etl.core.money import member_asset
 from etl.core.warehouse import Connection, copy_in, lock
 
@@ -70,22 +70,6 @@ TRANSITIONS: Mapping[tuple[PayoutState, Event], Transition] = {
 }
 RESERVATION = Transition(PayoutState.RESERVED, "cashback_payable", "payout_reserved")
 _OUTCOME_OF = {event: transition.to for (_state, event), transition in TRANSITIONS.items()}
-
-FLOW = pa.schema(
-    [
-        pa.field("document_id", pa.string(), nullable=False),
-        pa.field("debit_kind", pa.string(), nullable=False),
-        pa.field("debit_owner", pa.string(), nullable=False),
-        pa.field("credit_kind", pa.string(), nullable=False),
-        pa.field("credit_owner", pa.string(), nullable=False),
-        pa.field("asset", pa.string(), nullable=False),
-        pa.field("amount", pa.int64(), nullable=False),
-        pa.field("effective_for", pa.date32(), nullable=False),
-        pa.field("component", pa.string(), nullable=False),
-        pa.field("base_amount", pa.decimal128(20, 4)),
-        pa.field("rate", pa.decimal128(18, 12)),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)

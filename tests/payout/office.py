@@ -1,12 +1,12 @@
 """A small office for the tests of payouts: books with debts to members, payees, one bank whose inbox is a folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 
 import psycopg
 import pyarrow as pa
-from etl.core.ledger import post
 
 from connectors.providers.sepa.rail import SepaRail
 from etl.core.configuration import Bank, Configuration, Entity
@@ -15,8 +15,9 @@ from etl.core.encryption import KeyRing, blind_index, encrypt
 from etl.core.engine import Engine
 from etl.core.errors import Retry
 from etl.core.lake import FolderLake
+from etl.core.ledger import FLOW, post
 from etl.core.payee import IBAN_COLUMN, NAME_COLUMN, payee_place
-from etl.core.payouts import FLOW, Batch
+from etl.core.payouts import Batch
 from etl.core.warehouse import Warehouse
 from etl.export import freeze, transmit
 from etl.payout import Selection, approve, select_and_reserve
@@ -113,13 +114,28 @@ class Office:
         by: str = "run",
     ) -> None:
         """Book that we owe a member more (or, negative, less) for a document."""
-        legs = ("cashback_confirmed", "cashback_payable") if amount > 0 else ("cashback_payable", "cashback_confirmed")
-        flow = [document, legs[0], member, legs[1], member, "EUR/2", abs(amount), on, "cashback", None, None]
-        columns = {item.name: [value] for item, value in zip(FLOW, flow, strict=True)}
+        self.owe_all([(member, document, amount)], on, kind=kind, held=held, by=by)
+
+    def owe_all(
+        self,
+        owed: Sequence[tuple[str, str, int]],
+        on: date = LONG_AGO,
+        *,
+        kind: str = "sale",
+        held: bool = False,
+        by: str = "run",
+    ) -> None:
+        """Book several debts (member, document, amount) at once."""
+        flows = []
+        for member, document, amount in owed:
+            legs = ("cashback_confirmed", "cashback_payable")
+            debit, credit = legs if amount > 0 else reversed(legs)
+            flow = (document, debit, member, credit, member, "EUR/2", abs(amount), on, "cashback", None, None)
+            flows.append(dict(zip(FLOW.names, flow, strict=True)))
         with self.context.warehouse.transaction() as connection:
-            if kind == "sale":
+            for _, document, _ in owed if kind == "sale" else ():
                 connection.execute(SALE, (document, held))
-            table = pa.table(columns, schema=FLOW)
+            table = pa.Table.from_pylist(flows, schema=FLOW)
             posted_at = self.context.known_at
             post(connection, self.entity, kind, table, run_id="run-0", created_by=by, posted_at=posted_at)
 

@@ -195,4 +195,4 @@ def test_payouts_in_any_order_of_events_tie_to_the_books(warehouse_url: str) -> 
     class Here(Payouts):
         url = warehouse_url
 
-    run_state_machine_as_test(Here, settings=settings(max_examples=12, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(Here, settings=settings(max_examples=8, stateful_step_count=16, deadline=None))

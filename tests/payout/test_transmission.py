@@ -104,8 +104,8 @@ def test_who_released_a_delivery_of_a_sale_in_it_cannot_approve_it(owing: Office
     owing.change(
         "INSERT INTO ops.transaction_version (partner, partner_account, transaction_id, line_id, kind, occurred_at, "
         "occurred_precision_seconds, partner_paid, sale_amount, commission_amount, currency, delivery_id, "
-        "row_number, content_hash, observed_at, version_no, is_absent, sale_id, effective_on) VALUES "
-        "('awin', 'a', 't', '', 'sale', now(), 1, false, 1, 1, 'EUR', 'delivery-1', 1, 'h', now(), 1, false, 's-m1', now())"
+        "row_number, content_hash, observed_at, version_no, is_absent, sale_id, effective_on) VALUES ('awin', "
+        "'a', 't', '', 'sale', now(), 1, false, 1, 1, 'EUR', 'delivery-1', 1, 'h', now(), 1, false, 's-m1', now())"
     )
     owing.change("INSERT INTO ops.hold_release VALUES ('delivery-1', 1, 'Ben', now(), 'fine')")
     with pytest.raises(Stop, match="released delivery delivery-1"):
@@ -370,9 +370,9 @@ def test_killed_at_any_point_and_run_again_pays_once(warehouse_url: str, tmp_pat
     while not is_alive:
         kill_at += 1
         office = Office(warehouse_url, tmp_path / str(kill_at), entity=f"entity{kill_at}")
-        for member, amount in (("m1", 1250), ("m2", 300)):
+        for member in ("m1", "m2"):
             office.payee(member)
-            office.owe(member, f"{kill_at}-{member}", amount)
+        office.owe_all([("m1", f"{kill_at}-m1", 1250), ("m2", f"{kill_at}-m2", 300)])
         is_alive = in_a_child_killed_at(office, kill_at)
         office.inbox.collect()
         try:

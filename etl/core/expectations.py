@@ -1,0 +1,221 @@
+"""Suites of checks from `expectations/`, run by Great Expectations on pandas; every failing row is named.
+
+Great Expectations is imported when the first check runs, and never before: it costs three seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import yaml
+
+from etl.core.errors import Stop
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXPECTATIONS = Path(__file__).resolve().parent.parent.parent / "expectations"
+BATCH_ROWS_MAX = 500_000
+_SHOWN_VALUES = 5
+
+
+class Severity(StrEnum):
+    """What a failed check does: its row stays out, the delivery waits for a person, or it is only shown."""
+
+    REJECT = "reject"
+    HOLD = "hold"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One expectation, what follows if it fails, and the column whose value a person is then shown."""
+
+    name: str
+    expectation: str
+    kwargs: Mapping[str, object]
+    severity: Severity
+    reason: str
+    shows: str
+
+    @property
+    def expected(self) -> str:
+        """Return the expectation as a line of text."""
+        return f"{self.expectation}({', '.join(f'{name}={value}' for name, value in self.kwargs.items())})"
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """The checks of a table: of its rows, of the whole of it, and the numbers its SQL facts use."""
+
+    name: str
+    rows: tuple[Check, ...]
+    whole: tuple[Check, ...]
+    parameters: Mapping[str, int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one check found: the row numbers that fail, in order, and some of what was there instead."""
+
+    check: Check
+    failing: tuple[int, ...]
+    actual: str
+
+    @property
+    def is_passed(self) -> bool:
+        """Return whether nothing failed."""
+        return not self.failing
+
+
+def load_suite(table: str, partner: str | None = None, directory: Path = EXPECTATIONS) -> Suite:
+    """Return the suite of a table, with what `<partner>.yaml` adds or replaces by name; Stop if a file is wrong."""
+    paths = [directory / f"{table}.yaml"]
+    if partner is not None and (directory / f"{partner}.yaml").exists():
+        paths.append(directory / f"{partner}.yaml")
+    rows: dict[str, Check] = {}
+    whole: dict[str, Check] = {}
+    parameters: dict[str, int | str] = {}
+    for path in paths:
+        content = _read(path)
+        if content.get("table") != table:
+            raise Stop(f"{path.name}: it is for table {content.get('table')!r}, not {table!r}")
+        for part, checks in (("rows", rows), ("whole", whole)):
+            for item in _listed(path, content, part):
+                check = _check(path, item)
+                checks[check.name] = check
+        parameters |= _parameters(path, content)
+    if shared := rows.keys() & whole.keys():
+        raise Stop(f"{paths[-1].name}: {sorted(shared)} are checks of rows and of the whole; rename one")
+    return Suite(paths[-1].stem, tuple(rows.values()), tuple(whole.values()), parameters)
+
+
+def run_checks(checks: Sequence[Check], table: pa.Table) -> list[Outcome]:
+    """Return what each check found in `table`, which has a column `row_number`; in batches of `BATCH_ROWS_MAX` rows.
+
+    Raises Stop if an expectation is unknown or cannot be computed.
+    """
+    failing: dict[str, list[int]] = {check.name: [] for check in checks}
+    shown: dict[str, list[str]] = {check.name: [] for check in checks}
+    if checks and table.num_rows:
+        columns = sorted({str(check.kwargs["column"]) for check in checks})
+        needed = table.select(["row_number", *columns])
+        for start in range(0, needed.num_rows, BATCH_ROWS_MAX):
+            frame = _frame(needed.slice(start, BATCH_ROWS_MAX))
+            for name, number, value in _failures(checks, frame):
+                failing[name].append(number)
+                if len(shown[name]) < _SHOWN_VALUES:
+                    shown[name].append(value)
+    return [
+        Outcome(check, tuple(sorted(failing[check.name])), ", ".join(dict.fromkeys(shown[check.name])) or "as expected")
+        for check in checks
+    ]
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise Stop(f"expectations/{path.name} cannot be read as YAML: {error}") from error
+    known = {"table", "parameters", "rows", "whole"}
+    if not isinstance(content, dict) or not content.keys() <= known:
+        raise Stop(f"expectations/{path.name}: it is a mapping of {sorted(known)} and nothing else")
+    return content
+
+
+def _listed(path: Path, content: Mapping[str, object], part: str) -> list[object]:
+    listed = content.get(part, [])
+    if not isinstance(listed, list):
+        raise Stop(f"expectations/{path.name}: {part} is a list of checks")
+    return listed
+
+
+def _parameters(path: Path, content: Mapping[str, object]) -> dict[str, int | str]:
+    found = content.get("parameters", {})
+    if not isinstance(found, dict) or not all(isinstance(value, int | str) for value in found.values()):
+        raise Stop(f"expectations/{path.name}: parameters are names with a whole number or a text each")
+    return {str(name): value for name, value in found.items()}
+
+
+def _check(path: Path, item: object) -> Check:
+    required = {"name", "expectation", "kwargs", "severity", "reason"}
+    if not isinstance(item, dict) or not required <= item.keys() <= required | {"shows"}:
+        raise Stop(f"expectations/{path.name}: a check has {sorted(required)}, and may have shows: {item!r:.200}")
+    kwargs = item["kwargs"]
+    if not isinstance(kwargs, dict) or "column" not in kwargs or "mostly" in kwargs:
+        raise Stop(f"expectations/{path.name}: check {item['name']}: kwargs name a column, and never `mostly`")
+    if item["severity"] not in set(Severity):
+        raise Stop(f"expectations/{path.name}: check {item['name']}: severity is one of {[*map(str, Severity)]}")
+    return Check(
+        name=str(item["name"]),
+        expectation=str(item["expectation"]),
+        kwargs=kwargs,
+        severity=Severity(item["severity"]),
+        reason=str(item["reason"]),
+        shows=str(item.get("shows", kwargs["column"])),
+    )
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    import pandas
+
+    frame: pandas.DataFrame = table.to_pandas(types_mapper=pandas.ArrowDtype)
+    return frame
+
+
+def _failures(checks: Sequence[Check], frame: pd.DataFrame) -> list[tuple[str, int, str]]:
+    """Return check name, row number and value of every failing row of one batch."""
+    batch_of, suite_of = _great_expectations()
+    described = [
+        {"type": check.expectation, "kwargs": dict(check.kwargs), "meta": {"check": check.name}} for check in checks
+    ]
+    batch = batch_of.get_batch(batch_parameters={"dataframe": frame})
+    found = batch.validate(
+        suite_of(described),
+        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["row_number"]},
+    )
+    failures: list[tuple[str, int, str]] = []
+    if len(found.results) != len(checks):
+        raise Stop(f"{len(checks)} checks were asked for and {len(found.results)} answered: are two of them the same?")
+    for result in found.results:
+        failures += _failing(result)
+    return failures
+
+
+@cache
+def _great_expectations() -> tuple[Any, Any]:
+    """Return what makes a batch of a data frame, and what makes a suite; imported and set up once a process."""
+    # Set before the import, which reads it; there is nobody to be told about our checks.
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations
+    from great_expectations.exceptions import GreatExpectationsError
+
+    context = great_expectations.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("rows").add_dataframe_asset("rows")
+
+    def suite_of(described: list[dict[str, object]]) -> Any:
+        try:
+            return great_expectations.ExpectationSuite(name="checks", expectations=described)
+        except (GreatExpectationsError, ValueError) as error:
+            raise Stop(f"an expectation is unknown or has wrong arguments: {error}") from error
+
+    return asset.add_batch_definition_whole_dataframe("rows"), suite_of
+
+
+def _failing(result: Any) -> list[tuple[str, int, str]]:  # Great Expectations' result has no type of its own here.
+    name = str(result.expectation_config.meta["check"])
+    column = str(result.expectation_config.kwargs["column"])
+    if result.exception_info and result.exception_info.get("raised_exception"):
+        raise Stop(f"check {name} cannot be computed: {result.exception_info.get('exception_message')}")
+    listed = result.result.get("unexpected_index_list")
+    if listed is None or (not listed and not result.success):
+        raise Stop(f"check {name} lists no rows: use an expectation about the values of one column")
+    return [(name, int(row["row_number"]), str(row.get(column))[:200]) for row in listed]

@@ -1,0 +1,261 @@
+"""A wrong row is rejected, a strange delivery is held, and both say why; nothing is done twice."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from etl.core.errors import Stop
+from etl.core.expectations import EXPECTATIONS, Check, Severity, load_suite, run_checks
+from etl.core.schemas import CLICK, TRANSACTION
+from etl.validate import release, validate_clicks
+from tests.validate.desk import ACCOUNT, FACTS, FIRST_DAY, Desk, instant, row
+
+WRONG = {
+    "kind_known": {"kind": "gift"},
+    "status_known": {"status": "maybe"},
+    "status_given": {"status": None},
+    "currency_is_a_code": {"currency": "eur"},
+    "program_named": {"partner_program_id": None},
+    "program_is_a_number": {"partner_program_id": "12a"},
+    "no_lines": {"line_id": "1"},
+    "cut_to_the_minute": {"occurred_precision_seconds": 1},
+    "precision_is_up_to_a_day": {"occurred_precision_seconds": 0},
+    "transaction_id_length": {"transaction_id": "x" * 201},
+    "click_ref_length": {"click_ref": "x" * 501},
+    "order_ref_length": {"order_ref": "x" * 501},
+    "sale_amount_plausible": {"sale_amount": Decimal("10000000.0001")},
+    "commission_plausible": {"commission_amount": Decimal("-1000000.0001"), "sale_amount": Decimal("-9999999")},
+    "occurred_plausible": {"occurred_at": instant("1999-12-31T23:59:00")},
+}
+WARNED = {
+    "commission_within_sale": {"commission_amount": Decimal("100.0001")},
+    "one_direction": {"commission_amount": Decimal("-5")},
+    "processed_after_sale": {"processed_at": instant("2026-09-01T11:58:00")},
+    "clicked_before_sale": {"partner_clicked_at": instant("2026-09-01T12:01:01")},
+}
+
+
+@pytest.fixture
+def desk(warehouse_url: str, tmp_path: Path) -> Desk:
+    """An account without deliveries."""
+    return Desk(warehouse_url, tmp_path)
+
+
+def test_rows_that_are_right_are_accepted_as_they_are(desk: Desk) -> None:
+    edge = {"sale_amount": Decimal("10000000.0000"), "commission_amount": Decimal("1000000.0000")}
+    delivery = desk.deliver([row(1), row(2, **edge), row(3, status="declined", click_ref="c")])
+    assert desk.validate().count("accepted") == 3
+    assert desk.state(delivery) == ("passed", 3, 3, 0)
+    assert desk.accepted(delivery) == [1, 2, 3]
+    assert desk.failed(delivery) == {}
+    checks = load_suite("transaction", "awin")
+    assert desk.ask("SELECT count(*) FROM ops.check_result") == [(len(checks.rows) + len(checks.whole),)]
+
+
+def test_every_wrong_row_is_rejected_by_name_and_the_others_are_kept(desk: Desk) -> None:
+    rows = [row(number, **changes) for number, changes in enumerate(WRONG.values(), 1)]
+    good = [row(number) for number in range(len(rows) + 1, 400)]
+    delivery = desk.deliver(rows + good)
+    assert desk.validate().count("rejects") == len(WRONG)
+    assert desk.state(delivery) == ("passed", 399, 399 - len(WRONG), len(WRONG)), (
+        "few rejects of many rows hold nothing"
+    )
+    assert desk.accepted(delivery) == list(range(len(rows) + 1, 400))
+    found = desk.ask("SELECT row_number, rule, reason, column_name FROM ops.reject WHERE stage = 'validate'")
+    by_row: dict[int, set[str]] = {}
+    for number, rule, reason, column in found:
+        assert reason and column
+        by_row.setdefault(int(str(number)), set()).add(str(rule))
+    for number, name in enumerate(WRONG, 1):
+        assert name in by_row[number], f"row {number} is rejected by {by_row.get(number)}, not {name}"
+
+
+def test_a_warning_is_recorded_and_rejects_nothing(desk: Desk) -> None:
+    delivery = desk.deliver([row(number, **changes) for number, changes in enumerate(WARNED.values(), 1)])
+    desk.validate()
+    assert desk.state(delivery) == ("passed", len(WARNED), len(WARNED), 0)
+    assert desk.failed(delivery) == dict.fromkeys(WARNED, 1)
+
+
+def test_every_failing_row_is_listed_however_many(desk: Desk) -> None:
+    delivery = desk.deliver([row(number, currency="eur" if number % 2 else "EUR") for number in range(1, 2001)])
+    desk.validate()
+    assert desk.ask("SELECT count(DISTINCT row_number) FROM ops.reject") == [(1000,)]
+    assert desk.state(delivery) == ("held", 2000, 1000, 1000)
+    assert "reject_share" in desk.failed(delivery)
+
+
+def test_a_second_run_writes_nothing(desk: Desk) -> None:
+    desk.deliver([row(1), row(2, kind="gift")])
+    desk.validate()
+    before = desk.ask("SELECT count(*) FROM ops.check_result"), desk.ask("SELECT count(*) FROM ops.reject")
+    assert desk.validate().count("deliveries") == 0
+    assert (desk.ask("SELECT count(*) FROM ops.check_result"), desk.ask("SELECT count(*) FROM ops.reject")) == before
+
+
+def test_an_empty_delivery_is_a_fact_and_passes_without_a_history(desk: Desk) -> None:
+    delivery = desk.deliver([])
+    desk.validate()
+    assert desk.state(delivery) == ("passed", 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_outside"),
+    [
+        # The day begins and ends at midnight in Berlin, which is 22:00 in UTC; a time cut to the minute may be later.
+        ("2026-08-31T21:58:00", True),
+        ("2026-08-31T21:59:30", False),
+        ("2026-08-31T22:00:00", False),
+        ("2026-09-01T21:59:00", False),
+        ("2026-09-01T22:00:00", True),
+    ],
+)
+def test_a_row_outside_the_window_holds_the_delivery(desk: Desk, moment: str, is_outside: bool) -> None:
+    delivery = desk.deliver([row(1), row(2, occurred_at=instant(moment))])
+    desk.validate()
+    assert desk.state(delivery)[0] == ("held" if is_outside else "passed")
+    assert desk.failed(delivery) == ({"dates_in_window": 1} if is_outside else {})
+
+
+def test_one_key_with_two_contents_is_said(desk: Desk) -> None:
+    delivery = desk.deliver(
+        [row(1), row(2, transaction_id="t1"), row(3), row(4, transaction_id="t3", content_hash="h3")]
+    )
+    desk.validate()
+    assert desk.failed(delivery) == {"keys_agree": 1}
+    assert desk.state(delivery)[0] == "passed"
+
+
+def history(desk: Desk, sizes: list[int]) -> None:
+    for number, size in enumerate(sizes):
+        on = FIRST_DAY + timedelta(days=number)
+        moment = instant(f"{on}T12:00:00")
+        desk.deliver([row(each, occurred_at=moment) for each in range(1, size + 1)], on=on)
+
+
+@pytest.mark.parametrize(
+    ("size", "failed"),
+    [(100, set()), (150, set()), (40, set()), (900, {"volume_like_before"}), (0, {"volume_like_before", "not_silent"})],
+)
+def test_a_volume_unlike_the_accounts_own_history_holds_the_delivery(desk: Desk, size: int, failed: set[str]) -> None:
+    history(desk, [100, 110, 90, 105, 95, 100])
+    on = FIRST_DAY + timedelta(days=6)
+    rows = [row(each, occurred_at=instant(f"{on}T12:00:00")) for each in range(1, size + 1)]
+    delivery = desk.deliver(rows, on=on)
+    result = desk.validate()
+    assert set(desk.failed(delivery)) == failed
+    assert desk.state(delivery)[0] == ("held" if failed else "passed")
+    assert result.count("held") == bool(failed)
+    assert (delivery in result.note) == bool(failed)
+
+
+def test_five_deliveries_are_no_history(desk: Desk) -> None:
+    history(desk, [100] * 5)
+    delivery = desk.deliver([], on=FIRST_DAY + timedelta(days=5))
+    desk.validate()
+    assert desk.state(delivery)[0] == "passed"
+
+
+def test_a_held_delivery_is_released_once_by_a_person_with_a_reason(desk: Desk) -> None:
+    held = desk.deliver([row(1, occurred_at=instant("2026-07-01T12:00:00"))])
+    passed = desk.deliver([row(1)])
+    with pytest.raises(Stop, match="was not validated"):
+        release(desk.context, held, "Eva", "asked the partner")
+    desk.validate()
+    for person, reason in (("scheduler", "why not"), ("", "x"), ("Eva", " ")):
+        with pytest.raises(Stop):
+            release(desk.context, held, person, reason)
+    with pytest.raises(Stop, match="not held"):
+        release(desk.context, passed, "Eva", "asked the partner")
+    for _ in range(2):
+        release(desk.context, held, "Eva", "asked the partner")
+    query = "SELECT delivery_id, parse_version, released_by, reason FROM ops.hold_release"
+    assert desk.ask(query) == [(held, 1, "Eva", "asked the partner")]
+
+
+def test_a_run_of_another_process_meanwhile_is_left_alone(desk: Desk) -> None:
+    from etl.validate import validate
+
+    delivery = desk.deliver([row(1)])
+    desk.validate()
+    assert validate(desk.context, ACCOUNT, replace(FACTS, parse_version=2)).count("deliveries") == 0
+    assert validate(desk.context, ACCOUNT, FACTS, [delivery]).count("deliveries") == 0
+
+
+def test_clicks_are_checked_file_by_file_and_nothing_of_a_person_is_stored(desk: Desk) -> None:
+    columns = {
+        "click_id": ["c1", "c1", "c2", "c3"],
+        "partner": ["awin"] * 4,
+        "program_id": ["p", "p", "p", ""],
+        "member_id": ["m1", "m1", "erika@example.com", "m2"],
+        "clicked_at": [instant("2026-09-01T12:00:00")] * 3 + [instant("2027-01-01T00:00:00")],
+    }
+    path = "clicks/day=2026-09-01/one.parquet"
+    desk.context.lake.put_table(pa.table(columns, schema=CLICK), path)
+    desk.change("INSERT INTO ops.tracked_file VALUES ('click', 'tracker', '2026-09-01', %s, 4, 'r')", path)
+    assert validate_clicks(desk.context, "tracker").count("findings") == 5
+    assert validate_clicks(desk.context, "tracker").count("files") == 0
+    assert desk.failed(path) == {
+        "click_id_once": 2,
+        "program_given": 1,
+        "member_is_opaque": 1,
+        "clicked_plausible": 1,
+    }
+    stored = str(desk.ask("SELECT * FROM ops.reject"))
+    assert "click_id" in stored and "erika" not in stored
+
+
+# --- the suites themselves ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("partner", ["awin", "tradetracker", "rakuten"])
+def test_every_suite_of_a_partner_can_be_computed_on_rows_and_on_none(partner: str) -> None:
+    suite = load_suite("transaction", partner)
+    assert len(suite.rows) > 15 and len(suite.whole) >= 6
+    names = {check.name for check in suite.rows}
+    assert names >= set(WARNED)
+    columns = {str(check.kwargs["column"]) for check in suite.rows} - set(TRANSACTION.names)
+    facts = {"is_sale_amount_plausible", "is_commission_plausible", "is_commission_within_sale", "is_one_direction"}
+    assert facts <= columns
+    assert all(check.reason and check.shows for check in (*suite.rows, *suite.whole))
+
+
+def test_no_bound_of_money_is_left_to_great_expectations() -> None:
+    paths = sorted(EXPECTATIONS.glob("*.yaml"))
+    assert len(paths) == 5
+    for path in paths:
+        table = "click" if path.stem == "click" else "transaction"
+        suite = load_suite(table, None if path.stem == table else path.stem)
+        for check in suite.rows:
+            assert check.expectation != "expect_column_values_to_be_between" or "amount" not in str(check.kwargs)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "table: click",
+        "rows: {}",
+        "table: transaction\nrows: [{name: a}]",
+        "table: transaction\nrows: [{name: a, expectation: e, kwargs: {}, severity: reject, reason: r}]",
+        "table: transaction\nrows: [{name: a, expectation: e, kwargs: {column: c}, severity: shout, reason: r}]",
+        "table: transaction\nwhole: [{name: a, expectation: e, kwargs: {column: c, mostly: 1}, severity: hold, reason: r"
+        "}]",
+        "table: transaction\nparameters: {a: 1.5}",
+        "table: [",
+    ],
+)
+def test_a_suite_that_is_wrong_says_so(tmp_path: Path, text: str) -> None:
+    (tmp_path / "transaction.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(Stop, match=r"transaction\.yaml"):
+        load_suite("transaction", directory=tmp_path)
+
+
+@pytest.mark.parametrize("expectation", ["expect_pigs_to_fly", "expect_column_mean_to_be_between"])
+def test_an_expectation_that_is_unknown_or_names_no_rows_stops_the_stage(expectation: str) -> None:
+    check = Check("strange", expectation, {"column": "n", "max_value": 0}, Severity.REJECT, "r", "n")
+    with pytest.raises(Stop):
+        run_checks([check], pa.table({"row_number": [1], "n": [5]}))
