@@ -28,21 +28,26 @@ CREATE OR REPLACE MACRO truth(t) AS CASE t WHEN 'true' THEN true WHEN '1' THEN t
 
 CREATE OR REPLACE MACRO currency(t) AS CASE WHEN regexp_full_match(t, '[A-Z]{3}') THEN t END;
 
+-- A macro puts the text of its argument wherever it names it: one used in another is written out many times over, and to
+-- plan that took longer than to run it. Where an argument is long and named often, a lambda names its value instead.
+
 -- A wall clock reading as text of 19 to 26 characters, 'YYYY-MM-DD HH:MM:SS[.ffffff]', null if no such day or time is.
 CREATE OR REPLACE MACRO wall_clock(t) AS
-    CASE WHEN regexp_full_match(t, '(19|20|21)[0-9]{2}-[01][0-9]-[0-3][0-9] ([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?')
-         THEN TRY_CAST(t AS TIMESTAMP) END;
+    list_transform([t], lambda told:
+        CASE WHEN regexp_full_match(told, '(19|20|21)[0-9]{2}-[01][0-9]-[0-3][0-9] ([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?')
+             THEN TRY_CAST(told AS TIMESTAMP) END)[1];
 
 -- UTC of a wall clock in a zone. The engine moves a time that the clock skipped in spring; here it is null (a reject).
 -- A time that the clock showed twice in autumn is the earlier of the two: a rule, as the text cannot say which.
 CREATE OR REPLACE MACRO utc_or_later(wall, zone) AS timezone('UTC', timezone(zone, wall));
 CREATE OR REPLACE MACRO wall_of(utc, zone) AS timezone(zone, timezone('UTC', utc));
 CREATE OR REPLACE MACRO utc(wall, zone) AS
-    CASE WHEN wall_of(utc_or_later(wall, zone), zone) <> wall THEN NULL
-         WHEN wall_of(utc_or_later(wall, zone) - INTERVAL 2 HOUR, zone) = wall THEN utc_or_later(wall, zone) - INTERVAL 2 HOUR
-         WHEN wall_of(utc_or_later(wall, zone) - INTERVAL 1 HOUR, zone) = wall THEN utc_or_later(wall, zone) - INTERVAL 1 HOUR
-         WHEN wall_of(utc_or_later(wall, zone) - INTERVAL 30 MINUTE, zone) = wall THEN utc_or_later(wall, zone) - INTERVAL 30 MINUTE
-         ELSE utc_or_later(wall, zone) END;
+    list_transform([wall], lambda shown:
+        CASE WHEN wall_of(utc_or_later(shown, zone), zone) <> shown THEN NULL
+             WHEN wall_of(utc_or_later(shown, zone) - INTERVAL 2 HOUR, zone) = shown THEN utc_or_later(shown, zone) - INTERVAL 2 HOUR
+             WHEN wall_of(utc_or_later(shown, zone) - INTERVAL 1 HOUR, zone) = shown THEN utc_or_later(shown, zone) - INTERVAL 1 HOUR
+             WHEN wall_of(utc_or_later(shown, zone) - INTERVAL 30 MINUTE, zone) = shown THEN utc_or_later(shown, zone) - INTERVAL 30 MINUTE
+             ELSE utc_or_later(shown, zone) END)[1];
 
 -- Minutes east of UTC that '+02:00', '-0330' or 'Z' stand for.
 CREATE OR REPLACE MACRO offset_minutes(t) AS
