@@ -67,7 +67,7 @@ test: install ## all tests, and how much of the code they run
 	@mkdir -p $(LOGS)
 	@rm -f .coverage .coverage.*
 	@echo "Running the tests on $(WORKERS) processes (make test WORKERS=4 for more)"
-	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadgroup -q; failed=$$?; \
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q; failed=$$?; \
 		$(BIN)/coverage combine -q; $(BIN)/coverage report >$(LOGS)/coverage.txt; \
 		echo "Coverage, with branches: $$(tail -n 1 $(LOGS)/coverage.txt | awk '{ print $$NF }') (each file: $(LOGS)/coverage.txt)"; \
 		exit $$failed

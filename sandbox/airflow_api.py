@@ -13,6 +13,7 @@ from etl.core.errors import Retry, Stop
 
 PAGE_ROWS = 100
 PAGES_AT_MOST = 1000
+READ_ATTEMPTS = 3
 ANSWER_AFTER_SECONDS = 4.0
 """How long a question rests before we answer it. Airflow 3.3.2 fails a task that is answered before its scheduler heard
 that it began to wait: it takes the end of the asking process for the end of the task. No person is that quick."""
@@ -242,14 +243,18 @@ class AirflowClient:
         return told
 
     def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        try:
-            answer = self._logged_in().request(method, path, **arguments)
-            if answer.status_code == httpx.codes.UNAUTHORIZED:
-                self.close()  # The token has aged.
+        # Reading again harms nobody; what changes something is sent once.
+        for attempt in reversed(range(READ_ATTEMPTS if method == "GET" else 1)):
+            try:
                 answer = self._logged_in().request(method, path, **arguments)
-        except httpx.TransportError as error:
-            raise Retry(f"Airflow at {self.base_url} does not answer {method} {path}: {error!r}") from error
-        return answer
+                if answer.status_code == httpx.codes.UNAUTHORIZED:
+                    self.close()  # The token has aged.
+                    answer = self._logged_in().request(method, path, **arguments)
+                return answer
+            except httpx.TransportError as error:
+                if not attempt:
+                    raise Retry(f"Airflow at {self.base_url} does not answer {method} {path}: {error!r}") from error
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _logged_in(self) -> httpx.Client:
         if self._http is None:

@@ -42,6 +42,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         folder.parent.rmdir()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the Airflow stack, whose tests take longest, so that no worker waits for them at the end."""
+    items.sort(key=lambda item: "sandbox_stack" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> EmbeddedPostgres:
     """The session's server, running."""
