@@ -19,17 +19,18 @@ OURS = "\n\n"
 
 
 def note_of(said: Sequence[tuple[str, str, Any]], failed: Sequence[str] = ()) -> str:
-    """Return the note of a run from its XComs (task_id, key, value; oldest first) and the tasks that failed."""
+    """Return the note of a run from what its tasks and people said, oldest first, and the tasks that failed.
+
+    What was said: (task_id, key, value) of XComs, and with the key `answer` the sentence that a person answered.
+    """
     problems = {task_id: value for task_id, key, value in said if key == "problem"}
     parts = [f"FAILED {task_id}: {problems.get(task_id, 'see its log')}" for task_id in failed]
     notes = []
     for _, key, value in said:
-        if key != "return_value" or not isinstance(value, dict):
-            continue
-        if isinstance(value.get("note"), str) and value["note"]:
+        if key == "answer":
+            notes.append(value)
+        elif key == "return_value" and isinstance(value, dict) and isinstance(value.get("note"), str) and value["note"]:
             notes.append(value["note"])
-        elif value.get("responded_by_user") and value.get("chosen_options"):
-            notes.append(f"{value['responded_by_user']['name']}: {', '.join(value['chosen_options'])}")
     # Silence comes first: it is what a person must see.
     notes.sort(key=lambda note: not note.startswith("NO DATA"))
     return "; ".join([*parts, *notes])
@@ -48,22 +49,34 @@ def write_note(dag_run: Any) -> None:
     # The session is the scheduler's and may not commit, nor call what commits; whatever fails here, with another
     # version of Airflow say, must leave its transaction whole. A savepoint of the connection keeps both.
     with connection.begin_nested():
-        said, failed = _said(connection, dag_run.id), _failed(connection, dag_run)
+        said, failed = _said(connection, dag_run), _failed(connection, dag_run)
         text = note_of(said, failed)
         if text:
             _write(connection, dag_run.id, text)
 
 
-def _said(connection: Any, dag_run_id: int) -> list[tuple[str, str, Any]]:
+def _said(connection: Any, dag_run: Any) -> list[tuple[str, str, Any]]:
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
 
-    query = (
-        select(XComModel.task_id, XComModel.key, XComModel.value)
-        .where(XComModel.dag_run_id == dag_run_id, XComModel.key.in_(["return_value", "problem"]))
-        .order_by(XComModel.timestamp, XComModel.task_id)
+    by_tasks = select(XComModel.timestamp, XComModel.task_id, XComModel.key, XComModel.value).where(
+        XComModel.dag_run_id == dag_run.id, XComModel.key.in_(["return_value", "problem"])
     )
-    return [(row.task_id, row.key, row.value) for row in connection.execute(query)]
+    said = [(row.timestamp, row.task_id, row.key, row.value) for row in connection.execute(by_tasks)]
+    # A person's no leaves no XCom, so answers are read where Airflow keeps them.
+    by_people = (
+        select(HITLDetail.responded_at, TaskInstance.task_id, HITLDetail.responded_by, HITLDetail.chosen_options)
+        .join(TaskInstance, TaskInstance.id == HITLDetail.ti_id)
+        .where(TaskInstance.dag_id == dag_run.dag_id, TaskInstance.run_id == dag_run.run_id)
+    )
+    for row in connection.execute(by_people):
+        if row.responded_at is not None and row.responded_by and row.chosen_options:
+            answer = f"{row.responded_by['name']}: {', '.join(row.chosen_options)}"
+            said.append((row.responded_at, row.task_id, "answer", answer))
+    said.sort(key=lambda one: one[:3])
+    return [one[1:] for one in said]
 
 
 def _failed(connection: Any, dag_run: Any) -> list[str]:

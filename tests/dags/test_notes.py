@@ -37,7 +37,8 @@ def test_silence_comes_before_what_the_others_said() -> None:
 
 def test_the_answer_of_a_person_is_told_by_name() -> None:
     answer = {"chosen_options": ["Reject"], "responded_by_user": {"id": "7", "name": "alex"}}
-    assert tallyback_notes.note_of([("approve", "return_value", answer)]) == "alex: Reject"
+    told = [("approve", "answer", "alex: Reject"), ("approve", "return_value", answer)]
+    assert tallyback_notes.note_of(told) == "alex: Reject"
 
 
 @pytest.mark.parametrize("value", [None, 12, "text", [], {"note": ""}, {"note": 7}])
