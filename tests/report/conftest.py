@@ -16,7 +16,9 @@ MARKUP = 'Shoes & <script src="https://evil.example/x.js"></script>'
 
 def moved(kind: str, to: str, member: str, amount: str) -> Leg:
     """Return the leg that moves cashback of a member from one state to the next."""
-    return Leg((kind, member), (to, member), amount, "EUR/2", component="cashback")
+    # What is in flight is on one account for all members, as the payout stage books it.
+    ends = [(name, "" if name == "payout_in_flight" else member) for name in (kind, to)]
+    return Leg(ends[0], ends[1], amount, "EUR/2", component="cashback")
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def write_september(books: Books) -> None:
     books.batch("b0", "2026-09-20", "sent", ("p0", "m3", 600, (("s6", 600),)))
     books.entry("payout", "p0", "2026-09-20", moved("cashback_payable", "payout_reserved", "m3", "6"))
     books.entry("payout", "p0", "2026-09-20", moved("payout_reserved", "payout_in_flight", "m3", "6"))
-    paid = Leg(("payout_in_flight", "m3"), ("bank", "house"), "6", "EUR/2", component="payout")
+    paid = Leg(("payout_in_flight", ""), ("bank", "house"), "6", "EUR/2", component="payout")
     books.entry("payout", "p0", "2026-09-25", paid)
     books.connection.execute("UPDATE payout.payout SET state = 'settled' WHERE payout_id = 'p0'")
     books.connection.execute("INSERT INTO payout.event VALUES ('p0', 3, 'settled', '2026-09-25', 'p')")

@@ -217,6 +217,10 @@ PLANTED = {
             ("Receivables, all ages = ledger", "-1"),
         },
     ),
+    "money in flight that no payout explains": (
+        "INSERT INTO payout.event VALUES ('p1', 3, 'reserved', '2026-10-29', 'p')",
+        {("Payouts in flight = ledger", "-14"), ("Payouts reserved = ledger", "14")},
+    ),
     "an event that says sent and no posting for it": (
         "INSERT INTO payout.event VALUES ('p0', 4, 'transmitted', '2026-10-02', 'p')",
         {("Payouts in flight = ledger", "6")},

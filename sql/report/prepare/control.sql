@@ -144,12 +144,13 @@ checked (place, name, expected, actual, unit) AS (
     UNION ALL
     SELECT 54, 'Payouts ' || e.words || ' = ledger',
            (SELECT coalesce(-sum(b.amount), 0) FROM book AS b
-            WHERE b.kind = e.kind AND b.currency = p.currency AND b.effective_for < %(until)s),
-           coalesce(sum(p.amount) FILTER (WHERE p.last_event = e.event), 0), p.currency
-    FROM paid AS p
+            WHERE b.kind = e.kind AND b.currency = u.currency AND b.effective_for < %(until)s),
+           (SELECT coalesce(sum(p.amount), 0) FROM paid AS p WHERE p.currency = u.currency AND p.last_event = e.event),
+           u.currency
+    FROM (SELECT currency FROM paid
+          UNION SELECT currency FROM closing WHERE kind IN ('payout_reserved', 'payout_in_flight')) AS u
     CROSS JOIN (VALUES ('payout_reserved', 'reserved', 'reserved'),
                        ('payout_in_flight', 'transmitted', 'in flight')) AS e (kind, event, words)
-    GROUP BY e.words, e.kind, e.event, p.currency
 )
 SELECT place, name, expected::numeric(28, 4) AS expected, actual::numeric(28, 4) AS actual,
        (actual - expected)::numeric(28, 4) AS difference, unit, actual = expected AS is_equal
