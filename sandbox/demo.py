@@ -118,6 +118,8 @@ _QUIET = {
     # The demo's clock is not the machine's: it starts every run itself.
     "TALLYBACK_SCHEDULES": "off",
     "PYTHONPATH": str(PROJECT),
+    # Writes the note on each run.
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "dags" / "plugins"),
 }
 
 
