@@ -2,6 +2,7 @@
 
 import fcntl
 import secrets
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if told is not None:
         config.stash[FOLDER] = Path(told)
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # A session that is told to end stops its server, too.
     folder = Path(tempfile.mkdtemp(prefix="tallyback-tests-"))
     folder.chmod(0o711)  # Root's server account must be able to enter.
     config.stash[FOLDER] = folder / "postgres"
