@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -31,6 +31,9 @@ from etl.core.warehouse import fetch as fetch_table
 
 RAW_BYTES_MAX = 4_096
 HISTORY_DELIVERIES_MAX = 60
+GROUP_ROWS_MAX = 50_000
+GROUP_DELIVERIES_MAX = 200
+SHOWN_VALUES = 5
 _ROW_PARAMETERS = ("sale_amount_max", "commission_amount_max")
 _WHOLE_PARAMETERS = (
     "window_column",
@@ -96,19 +99,23 @@ def validate(
     suite = load_suite("transaction", account.partner)
     counts = {"deliveries": 0, "rows": 0, "accepted": 0, "rejects": 0, "held": 0}
     held: list[str] = []
-    for delivery in _due(context, account, facts, delivery_ids):
-        verdict = _judge(context, account, suite, delivery)
-        if not _store(context, account, delivery, verdict):
-            continue
-        rejected = len(verdict.rejected_rows)
-        counts["deliveries"] += 1
-        counts["rows"] += delivery.transaction_count
-        counts["accepted"] += delivery.transaction_count - rejected
-        counts["rejects"] += rejected
-        counts["held"] += bool(verdict.held_by)
-        if verdict.held_by:
-            reasons = "; ".join(f"{each.check.reason} ({each.actual})" for each in verdict.held_by)
-            held.append(f"{delivery.delivery_id} ({delivery.window_from}..{delivery.window_until}): {reasons}")
+    for group in _groups(_due(context, account, facts, delivery_ids)):
+        together = len(group) > 1
+        verdicts = (
+            _judge_together(context, account, suite, group) if together else [_judge(context, account, suite, group[0])]
+        )
+        for delivery, verdict in zip(group, verdicts, strict=True):
+            if not _store(context, account, delivery, verdict):
+                continue
+            rejected = len(verdict.rejected_rows)
+            counts["deliveries"] += 1
+            counts["rows"] += delivery.transaction_count
+            counts["accepted"] += delivery.transaction_count - rejected
+            counts["rejects"] += rejected
+            counts["held"] += bool(verdict.held_by)
+            if verdict.held_by:
+                reasons = "; ".join(f"{each.check.reason} ({each.actual})" for each in verdict.held_by)
+                held.append(f"{delivery.delivery_id} ({delivery.window_from}..{delivery.window_until}): {reasons}")
     note = f"{counts['rows']:,} rows of {counts['deliveries']} deliveries, {counts['rejects']:,} rejects"
     if held:
         note += f"; {len(held)} held until `tallyback release`: " + " | ".join(held[:10])
@@ -181,6 +188,64 @@ def _due(
     with context.warehouse.transaction() as connection, connection.cursor(row_factory=class_row(_Delivery)) as cursor:
         due = cursor.execute(query, (account.name, facts.parse_version)).fetchall()
     return due if delivery_ids is None else [each for each in due if each.delivery_id in set(delivery_ids)]
+
+
+def _groups(due: Sequence[_Delivery]) -> Iterator[list[_Delivery]]:
+    """Yield the deliveries in order, small ones together: an expectation costs far more to set up than to run."""
+    group: list[_Delivery] = []
+    rows = 0
+    for delivery in due:
+        if group and (rows + delivery.transaction_count > GROUP_ROWS_MAX or len(group) == GROUP_DELIVERIES_MAX):
+            yield group
+            group, rows = [], 0
+        group.append(delivery)
+        rows += delivery.transaction_count
+    if group:
+        yield group
+
+
+def _judge_together(
+    context: Context, account: PartnerAccount, suite: Suite, deliveries: Sequence[_Delivery]
+) -> list[_Verdict]:
+    """Return what `_judge` says of each of several small deliveries, their rows checked as one table."""
+    parameters: dict[str, Parameter] = {name: suite.parameters[name] for name in _ROW_PARAMETERS}
+    tables: list[pa.Table] = []
+    bases = [0]
+    for delivery in deliveries:
+        rows = context.lake.read_table(delivery.object_path)
+        parameters["observed_at"] = delivery.observed_at
+        tables.append(_with_facts(rows, context.engine.run("validate/row_fact", {"row": rows}, parameters)))
+        bases.append(bases[-1] + delivery.row_count)
+    # A delivery's rows are numbered from 1 to its row count; beside others they stand above those before.
+    of_rows = run_checks(suite.rows, pa.concat_tables(map(_renumbered, tables, bases)))
+    outcomes: list[list[Outcome]] = []
+    rejects: list[list[_Reject]] = []
+    facts: list[pa.Table] = []
+    for place, delivery in enumerate(deliveries):
+        outcomes.append([_part(each, tables[place], bases[place], bases[place + 1]) for each in of_rows])
+        rejects.append(_rejects(outcomes[place], tables[place], {Severity.REJECT}))
+        rejected = sorted({reject.row_number for reject in rejects[place]})
+        local = context.lake.local(delivery.object_path)
+        facts.append(_whole_fact(context, account, suite, delivery, local, rejected))
+    of_whole = run_checks(suite.whole, pa.concat_tables(map(_renumbered, facts, range(len(facts)))))
+    for place, fact in enumerate(facts):
+        outcomes[place] += [_part(each, fact, place, place + 1) for each in of_whole]
+    return [_Verdict(tuple(of), tuple(out)) for of, out in zip(outcomes, rejects, strict=True)]
+
+
+def _renumbered(table: pa.Table, base: int) -> pa.Table:
+    numbers = pc.add(table["row_number"], pa.scalar(base, pa.int64()))
+    return table.set_column(table.schema.get_field_index("row_number"), "row_number", numbers)
+
+
+def _part(outcome: Outcome, table: pa.Table, low: int, high: int) -> Outcome:
+    """Return the outcome for the rows numbered above `low` up to `high`, by their own numbers, which start at 1."""
+    failing = tuple(number - low for number in outcome.failing if low < number <= high)
+    if not failing:
+        return Outcome(outcome.check, (), "as expected")
+    found = table.filter(pc.is_in(table["row_number"], pa.array(failing[:SHOWN_VALUES], pa.int64())))
+    shown = dict.fromkeys(str(value) for value in found[str(outcome.check.kwargs["column"])].to_pylist())
+    return Outcome(outcome.check, failing, ", ".join(shown))
 
 
 def _judge(context: Context, account: PartnerAccount, suite: Suite, delivery: _Delivery) -> _Verdict:
