@@ -117,6 +117,8 @@ def world(plan: Plan, *, detached: bool = False) -> Iterator[tuple[Place, Airflo
 _QUIET = {
     # The demo's clock is not the machine's: it starts every run itself.
     "TALLYBACK_SCHEDULES": "off",
+    # What fails here fails for good; nobody waits five minutes for the same.
+    "TALLYBACK_RETRY_SECONDS": "5",
     "PYTHONPATH": str(PROJECT),
     # Writes the note on each run.
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "dags" / "plugins"),
