@@ -22,7 +22,7 @@ from etl.pipeline import Task
 
 ROOT = Path(__file__).resolve().parents[2]
 EVENING = datetime(2026, 9, 10, 22, 30, tzinfo=UTC)
-KNOWN_AT = datetime(2026, 11, 23, 8, 0)  # noqa: DTZ001  # instants below the drivers are naive UTC
+KNOWN_AT = datetime(2026, 11, 23, 8, 0)  # instants below the drivers are naive UTC
 ZONE = "Europe/Berlin"
 
 
@@ -90,7 +90,7 @@ def test_the_day_is_the_end_of_the_runs_interval_in_the_books_zone() -> None:
 
 
 def test_a_run_without_an_interval_is_for_today_and_none_is_for_a_day_to_come() -> None:
-    midnight_in_berlin = datetime(2026, 11, 22, 23, 30)  # noqa: DTZ001  # naive UTC
+    midnight_in_berlin = datetime(2026, 11, 22, 23, 30)  # naive UTC
     assert tallyback_stage.day_of({}, None, midnight_in_berlin, ZONE) == date(2026, 11, 23)
     assert tallyback_stage.day_of({}, EVENING + timedelta(days=900), KNOWN_AT, ZONE) == date(2026, 11, 23)
 
