@@ -19,6 +19,8 @@ from etl.core.schemas import CLICK, CONVERSION
 from etl.core.warehouse import Connection, copy_in, lock
 from etl.core.warehouse import fetch as fetch_table
 
+_DAY_MINUTES = 24 * 60
+
 _SEAL = pa.schema([pa.field("watermark", pa.timestamp("us"))])
 _FILE = pa.schema([pa.field("day", pa.date32()), pa.field("object_path", pa.string())])
 
@@ -51,10 +53,11 @@ _CONVERSION = _Relation("conversion", CONVERSION, "conversion_id", "occurred_at"
 
 @dataclass(slots=True)
 class _Days:
-    """The files that exist, by day, and those this run adds."""
+    """The files that exist, by day, those this run adds, and the ids of days that were looked at last."""
 
     known: dict[date, list[str]]
     added: list[tuple[date, str, int]] = field(default_factory=list)
+    ids: dict[date, pa.ChunkedArray] = field(default_factory=dict)
 
 
 def load_clicks(context: Context, source: ClickSource, reader: TrackerReader, until: datetime) -> StageResult:
@@ -62,8 +65,9 @@ def load_clicks(context: Context, source: ClickSource, reader: TrackerReader, un
 
     Reads from the last watermark less the source's overlap, as rows may commit late, and leaves out what is known.
     Writes one file for each day with new rows, and seals the days before `until` less the overlap. All in one
-    transaction; what is read twice writes nothing twice. Stop for a row that lacks what it needs, or that is known with
-    other content.
+    transaction; what is read twice writes nothing twice. Stop for a row that lacks what it needs, or whose id is known
+    with other content on its day or on one that lies within the overlap (one day at least) before or after it. Days
+    further off are not read for that: a load costs what is new, not what there is.
     """
     overlap = timedelta(minutes=source.overlap_minutes)
     with context.warehouse.transaction() as connection:
@@ -106,11 +110,13 @@ def _load(
         day_column = pc.cast(table[relation.instant], pa.date32())
         for day in sorted(set(day_column.to_pylist())):
             rows = table.filter(pc.equal(day_column, pa.scalar(day, pa.date32())))
+            _check_days_near(context, rows, days, day, source, relation)
             new = _new_rows(context, rows, days.known.get(day, ()), source, relation)
             if new.num_rows:
                 path = _path(new, source, relation, day)
                 context.lake.put_table(new, path)
                 days.known.setdefault(day, []).append(path)
+                days.ids.pop(day, None)
                 days.added.append((day, path, new.num_rows))
     copy_in(connection, "ops.tracked_file", _file_rows(context, source, relation, days))
     return sum(count for _day, _path, count in days.added)
@@ -142,6 +148,30 @@ def _check(table: pa.Table, source: ClickSource, relation: _Relation) -> None:
                 f"click source {source.name}: a {relation.name} has no {item.name}: {row}. Nothing was loaded; correct "
                 "the row in the tracker or the mapping."
             )
+
+
+def _check_days_near(
+    context: Context, rows: pa.Table, days: _Days, day: date, source: ClickSource, relation: _Relation
+) -> None:
+    """Raise Stop if the id of a row of `day` is known on a day near it: its instant is content too."""
+    reach = max(1, -(-source.overlap_minutes // _DAY_MINUTES))
+    near = [day + timedelta(days=distance) for distance in range(-reach, reach + 1) if distance]
+    days.ids = {other: ids for other, ids in days.ids.items() if other in near}
+    for other in near:
+        if other not in days.ids:
+            columns = [_ids(context, path, relation) for path in days.known.get(other, ())]
+            days.ids[other] = pa.chunked_array([chunk for ids in columns for chunk in ids.chunks], pa.string())
+        is_known = pc.is_in(rows[relation.key], days.ids[other])
+        if pc.any(is_known).as_py():
+            doubled = rows.filter(is_known)[relation.key][0].as_py()
+            raise Stop(
+                f"click source {source.name}: {relation.name} {doubled!r} has two contents, one of {day} and one of "
+                f"{other}. An id names one row for ever; nothing was loaded. Correct it in the tracker."
+            )
+
+
+def _ids(context: Context, path: str, relation: _Relation) -> pa.ChunkedArray:
+    return pq.ParquetFile(context.lake.local(path)).read(columns=[relation.key])[relation.key]
 
 
 def _new_rows(

@@ -1,5 +1,4 @@
 """Promises of reading a tracker: every row once, late ones too, exact amounts, one instant; payees encrypted."""
-# ruff: noqa: DTZ001  (instants here are naive UTC, as in the warehouse)
 
 from __future__ import annotations
 
@@ -170,6 +169,38 @@ def test_an_id_that_changes_its_content_stops(context: Context, tracker: sa.Engi
         connection.execute(OUT.update().values(who="m2"))
     with pytest.raises(Stop, match="two contents"):
         load_clicks(context, source(), reader, datetime(2026, 9, 1, 14))
+
+
+def test_an_id_that_comes_again_on_a_day_near_its_own_stops_and_one_far_off_is_not_looked_for(
+    context: Context, tracker: sa.Engine, reader: SqlSource
+) -> None:
+    click(tracker, "a", datetime(2026, 9, 1, 23))
+    load_clicks(context, source(), reader, datetime(2026, 9, 2, 1))
+    with tracker.begin() as connection:
+        connection.execute(OUT.update().values(at=datetime(2026, 9, 2, 1)))
+    with pytest.raises(Stop, match=r"'a' has two contents, one of 2026-09-02 and one of 2026-09-01"):
+        load_clicks(context, source(), reader, datetime(2026, 9, 2, 2))
+    assert count_of(context, "ops.tracked_file") == 1
+    # What it costs to look no further: days beyond the overlap are not read.
+    with tracker.begin() as connection:
+        connection.execute(OUT.update().values(at=datetime(2026, 9, 9)))
+    assert load_clicks(context, source(), reader, datetime(2026, 9, 9, 1)).count("clicks") == 1
+
+
+def test_one_id_on_two_days_of_one_load_stops(context: Context, tracker: sa.Engine) -> None:
+    shared = sa.Table("shared", sa.MetaData(), *(sa.Column(name, sa.Text) for name in ("uid", "net", "prog", "who")),
+                      sa.Column("at", sa.DateTime))  # fmt: skip
+    shared.create(tracker)
+    with tracker.begin() as connection:
+        for day in (1, 2):
+            at = datetime(2026, 9, day, 12)
+            connection.execute(shared.insert().values(uid="a", net="awin", prog="p1", who="m1", at=at))
+    mapped = source(clicks="shared")
+    reader = SqlSource(mapped, tracker.url.render_as_string(hide_password=False))
+    with pytest.raises(Stop, match="'a' has two contents"):
+        load_clicks(context, mapped, reader, datetime(2026, 9, 3))
+    reader.close()
+    assert (count_of(context, "ops.tracked_file"), count_of(context, "ops.click_seal")) == (0, 0)
 
 
 @pytest.mark.parametrize(
