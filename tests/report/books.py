@@ -16,7 +16,7 @@ from etl.core.lake import FolderLake
 from etl.core.warehouse import Warehouse
 
 ENTITY = "acme"
-NOW = datetime(2026, 11, 5, 8, 30)  # noqa: DTZ001  # all instants here are naive UTC
+NOW = datetime(2026, 11, 5, 8, 30)  # all instants here are naive UTC
 
 
 def context(url: str, folder: Path, run_id: str = "run-7") -> Context:
