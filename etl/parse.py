@@ -5,6 +5,7 @@ The object of a delivery is the same bytes, under the same path, however often a
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -40,29 +41,26 @@ def parse(
     counts = {"deliveries": 0, "rows": 0, "transactions": 0, "rejects": 0}
     broken: list[str] = []
     files: dict[str, _File] = {}
-    folder = context.temporary / "parse" / context.run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
+    context.temporary.mkdir(parents=True, exist_ok=True)
+    # A folder of its own: a run that is tried again while it is still alive must not write into the other's files.
+    with tempfile.TemporaryDirectory(prefix="parse-", dir=context.temporary) as folder:
         for group in parsed_groups(context.engine, connector, account, due):
             ended: list[_File] = []
             for parsed in group:
                 delivery = parsed.delivery
-                file = files.setdefault(delivery.delivery_id, _File(delivery, folder))
+                file = files.setdefault(delivery.delivery_id, _File(delivery, Path(folder)))
                 file.add(parsed.rows)
-                if parsed.is_ended:
-                    file.close()
-                    if delivery.error is None:
-                        ended.append(file)
-                    else:
-                        broken.append(f"delivery {delivery.delivery_id[:12]}: {delivery.error}")
-            for name, count in _committed(context, account, connector.facts.parse_version, ended).items():
+                if not parsed.is_ended:
+                    continue
+                ended.append(files.pop(delivery.delivery_id))
+                file.close()
+                if delivery.error is not None:
+                    broken.append(f"delivery {delivery.delivery_id[:12]}: {delivery.error}")
+            whole = [file for file in ended if file.delivery.error is None]
+            for name, count in _committed(context, account, connector.facts.parse_version, whole).items():
                 counts[name] += count
-            for parsed in group:
-                if parsed.is_ended:
-                    files.pop(parsed.delivery.delivery_id).remove()
-    finally:
-        for file in files.values():
-            file.remove()
+            for file in ended:
+                file.local.unlink()
     if broken:
         raise Stop(f"{account.name}: {len(broken)} of {len(due)} deliveries cannot be parsed. " + " ".join(broken))
     note = f"{counts['rows']:,} rows of {counts['deliveries']} deliveries, {counts['rejects']:,} rejects"
@@ -104,11 +102,6 @@ class _File:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-    def remove(self) -> None:
-        """Delete the file."""
-        self.close()
-        self.local.unlink(missing_ok=True)
 
 
 def _too_many(rejects: Sequence[pa.Table], transaction_count: int) -> Stop | None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from etl.core.context import Context, StageResult
 from etl.core.errors import Stop
-from etl.core.payouts import Batch, load_batch
 from etl.installation import CredentialsOf, Installation
 
 if TYPE_CHECKING:
     from etl.core.configuration import Bank
+    from etl.core.payouts import Batch
     from etl.core.rail import Rail
     from etl.pipeline import Task
 
@@ -120,6 +120,8 @@ def approve_batch(context: Context, batch_id: str, sha256: str) -> BatchFacts:
 
 def batch_facts(context: Context, bank_name: str) -> BatchFacts | None:
     """Return the bank's batch that waits for people (reserved to approved), or None."""
+    from etl.core.payouts import load_batch
+
     batch_id = _open_batch(context, context.configuration.bank(bank_name))
     if batch_id is None:
         return None
@@ -150,5 +152,7 @@ def _open_batch(context: Context, bank: Bank) -> str | None:
 
 
 def _bank_of(context: Context, batch_id: str) -> Bank:
+    from etl.core.payouts import load_batch
+
     with context.warehouse.transaction() as connection:
         return context.configuration.bank(load_batch(connection, batch_id).bank)

@@ -121,12 +121,12 @@ def _judge_owed(
         actual[str(sale), str(member), OWED_KINDS[str(kind)]] += int(str(minor))
     expected: dict[tuple[str, str, str], int] = defaultdict(int)
     for row in owed:
-        key = (str(row["partner_account"]), str(row["transaction_id"]))
-        if key not in sale_of and "vanished" in str(row["defects"]):
+        told = (str(row["partner_account"]), str(row["transaction_id"]))
+        if told not in sale_of and "vanished" in str(row["defects"]):
             # It came and went between two fetches: nobody who did not ask then can know it.
             verdict.never_seen += 1
             continue
-        sale = sale_of.get(key, f"never seen: {row['sale_key']}")
+        sale = sale_of.get(told, f"never seen: {row['sale_key']}")
         verdict.commission += abs(Decimal(str(row["net_commission"])))
         for state in ("pending", "confirmed"):
             minor = int(str(row[f"{state}_minor"]))

@@ -195,10 +195,11 @@ def _great_expectations() -> tuple[Any, Any]:
     # Set before the import, which reads it; there is nobody to be told about our checks.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations
-    from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.exceptions.exceptions import GreatExpectationsError
 
     context = great_expectations.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("rows").add_dataframe_asset("rows")
 
     def suite_of(described: list[dict[str, object]]) -> Any:

@@ -200,14 +200,18 @@ def read_facts(context: Context, connection: Connection, sales: Sequence[str] | 
 
 def read_posted(connection: Connection, entity: str, sales: Sequence[str] | None = None) -> pa.Table:
     """Return what sales have in the ledger: one signed sum a document, pair of accounts, day, component and rate."""
+    # Summed by account number first: names are wide, and there are many postings for each account.
     query = """
-        SELECT p.document_id, d.kind, d.owner, c.kind, c.owner, d.asset, sum(p.amount)::bigint, p.effective_for,
-            p.component, p.rate
-        FROM ledger.posting AS p
+        WITH posted AS (
+            SELECT document_id, debit, credit, effective_for, component, rate, sum(amount)::bigint AS amount
+            FROM ledger.posting
+            WHERE document_kind = 'sale' AND entity = %s AND (%s::text[] IS NULL OR document_id = ANY(%s))
+            GROUP BY document_id, debit, credit, effective_for, component, rate
+        )
+        SELECT p.document_id, d.kind, d.owner, c.kind, c.owner, d.asset, p.amount, p.effective_for, p.component, p.rate
+        FROM posted AS p
         JOIN ledger.account AS d ON d.account_id = p.debit
         JOIN ledger.account AS c ON c.account_id = p.credit
-        WHERE p.document_kind = 'sale' AND p.entity = %s AND (%s::text[] IS NULL OR p.document_id = ANY(%s))
-        GROUP BY p.document_id, d.kind, d.owner, c.kind, c.owner, d.asset, p.effective_for, p.component, p.rate
     """
     named = None if sales is None else list(sales)
     return fetch(connection, query, POSTED, (entity, named, named))

@@ -1,5 +1,4 @@
 """The content hash in plain Python, written from docs/content-hash.md alone."""
-# ruff: noqa: DTZ001  (instants here are naive UTC, as in the warehouse)
 
 from __future__ import annotations
 

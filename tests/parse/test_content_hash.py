@@ -1,5 +1,4 @@
 """The content hash: the same in SQL and in Python, blind to provenance, and sensitive to every business column."""
-# ruff: noqa: DTZ001  (instants here are naive UTC, as in the warehouse)
 
 from datetime import datetime
 from decimal import Decimal

@@ -1,5 +1,4 @@
 """What each partner's answer becomes: whole rows, every status, and each row in is one record out."""
-# ruff: noqa: DTZ001  (instants here are naive UTC, as in the warehouse)
 
 from datetime import datetime
 from decimal import Decimal

@@ -1,5 +1,4 @@
 """The macros against plain Python: exactly the texts that Decimal or the calendar can hold, and no others."""
-# ruff: noqa: DTZ001  (instants here are naive UTC, as in the warehouse)
 
 import re
 from datetime import UTC, datetime, timedelta

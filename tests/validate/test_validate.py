@@ -242,8 +242,8 @@ def test_no_bound_of_money_is_left_to_great_expectations() -> None:
         "table: transaction\nrows: [{name: a}]",
         "table: transaction\nrows: [{name: a, expectation: e, kwargs: {}, severity: reject, reason: r}]",
         "table: transaction\nrows: [{name: a, expectation: e, kwargs: {column: c}, severity: shout, reason: r}]",
-        "table: transaction\nwhole: [{name: a, expectation: e, kwargs: {column: c, mostly: 1}, severity: hold, reason: r"
-        "}]",
+        "table: transaction\nwhole: [{name: a, expectation: e, kwargs: {column: c, mostly: 1}, severity: hold, "
+        "reason: r}]",
         "table: transaction\nparameters: {a: 1.5}",
         "table: [",
     ],

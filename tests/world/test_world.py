@@ -33,6 +33,7 @@ def _proved(house: House) -> None:
     assert result.count("differences") == 0
 
 
+@pytest.mark.timeout(900)
 def test_a_tiny_month_is_booked_proved_paid_and_then_nothing_changes(house_of: Callable[[str, int], House]) -> None:
     house = house_of("tiny", 1)
     for morning in [*MORNINGS, MUCH_LATER]:
@@ -49,6 +50,7 @@ def test_a_tiny_month_is_booked_proved_paid_and_then_nothing_changes(house_of: C
     assert _counts(house.place) == before
 
 
+@pytest.mark.timeout(900)
 def test_a_payout_is_approved_by_another_person_and_sent_once(house_of: Callable[[str, int], House]) -> None:
     house = house_of("small", 2)
     for morning in [*MORNINGS, MUCH_LATER]:
@@ -69,6 +71,7 @@ def test_a_payout_is_approved_by_another_person_and_sent_once(house_of: Callable
     _proved(house)
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_books_of_a_month_equal_the_truth(house_of: Callable[[str, int], House], seed: int) -> None:
     house = house_of("month", seed)

@@ -201,7 +201,7 @@ def test_the_writer_trusts_nobody_who_says_that_payments_were_checked(wrong: Pay
         {"payment_information_id": ""},
         {"initiating_party": "Müller & Co"},
         {"debtor": Debtor(name="x", iban="DE88370400440532013000")},
-        {"created_at": datetime(2026, 11, 23, 8, 0)},  # noqa: DTZ001 (that it has no zone is the fault)
+        {"created_at": datetime(2026, 11, 23, 8, 0)},
         {"created_at": datetime(2026, 11, 23, 8, 0, tzinfo=timezone(timedelta(hours=1)))},
         {"execute_on": date(2026, 11, 22)},
         {"purpose": "SALA"},

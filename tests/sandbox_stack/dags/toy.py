@@ -7,7 +7,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Asset, dag, task
 
 batch = Asset("toy_batch", "x-tallyback://toy/batch")
-START = datetime(2026, 1, 1)  # noqa: DTZ001  # Airflow takes a date without a zone as UTC
+START = datetime(2026, 1, 1)  # Airflow takes a date without a zone as UTC
 
 
 @dag(dag_id="toy__make", schedule=None, start_date=START, catchup=False)
