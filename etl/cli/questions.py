@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
 
 from etl.cli.app import AsJson, app, installation, out, person, told
 from etl.core.errors import Stop
@@ -105,6 +107,35 @@ def breaks_decide(
         context = opened.context(f"cli/breaks/{uuid.uuid4()}", clock(opened.settings), person(by))
         decision = decide(context, Decision(DecisionKind(kind), sale, reason, evidence, click, undoes))
         out.print(f"Recorded as {decision}.")
+
+
+@app.command()
+def trace(
+    name: Annotated[str, typer.Argument(help="A payout, sale, transaction or click, by its id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show where a cent comes from and went to: payouts, sales, postings, versions, delivery rows and clicks."""
+    from etl.trace import Node
+    from etl.trace import trace as trace_name
+
+    with told():
+        opened = installation()
+        context = opened.context(f"cli/trace/{uuid.uuid4()}", clock(opened.settings), "")
+        found = trace_name(context, name)
+    if as_json:
+        print(json.dumps([node.as_json() for node in found], indent=2))
+        return
+
+    def grow(tree: Tree, node: Node) -> None:
+        facts = "  ".join(f"{fact} {value}" for fact, value in node.facts)
+        branch = tree.add(Text.assemble((f"{node.kind} {node.name}", "bold"), "  ", facts))
+        for child in node.children:
+            grow(branch, child)
+
+    root = Tree(Text(name))
+    for node in found:
+        grow(root, node)
+    out.print(root)
 
 
 @app.command()
