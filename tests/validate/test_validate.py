@@ -259,3 +259,20 @@ def test_an_expectation_that_is_unknown_or_names_no_rows_stops_the_stage(expecta
     check = Check("strange", expectation, {"column": "n", "max_value": 0}, Severity.REJECT, "r", "n")
     with pytest.raises(Stop):
         run_checks([check], pa.table({"row_number": [1], "n": [5]}))
+
+
+@pytest.mark.parametrize("together", [1, 200])
+def test_small_deliveries_checked_together_are_judged_as_they_are_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr("etl.validate.GROUP_DELIVERIES_MAX", together)
+    deliveries = [desk.deliver([row(number) for number in range(1, 40)], later_days=days) for days in (0, 1)]
+    wrong = [row(number) for number in range(1, 40)]
+    wrong[6] = row(7, status="maybe")
+    deliveries.append(desk.deliver(wrong, later_days=2))
+    assert desk.validate().count("deliveries") == 3
+    assert [desk.state(each)[1:] for each in deliveries] == [(39, 39, 0), (39, 39, 0), (39, 38, 1)]
+    found = desk.ask("SELECT delivery_id, row_number, rule, value FROM ops.reject WHERE stage = 'validate'")
+    assert found == [(deliveries[2], 7, "status_known", "maybe")]
+    assert "status_known" in desk.failed(deliveries[2])
+    assert "status_known" not in {**desk.failed(deliveries[0]), **desk.failed(deliveries[1])}
