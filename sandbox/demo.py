@@ -26,7 +26,9 @@ from etl.pipeline import run_day
 from sandbox import up as servers
 from sandbox.airflow_api import AirflowClient, DagRun
 from sandbox.airflow_stack import AirflowStack
+from sandbox.clock import now as clock_of
 from sandbox.house import Place, advance, environment, prepare
+from sandbox.judge import judge
 from sandbox.summary import count_facts, print_summary
 from sandbox.uci import invoices, span
 
@@ -153,6 +155,9 @@ def run(plan: Plan) -> int:
             stack.stop()
         after = count_facts(place)
         print_summary(console, place, before, after)
+        console.rule("Against the truth, which only a sandbox knows")
+        for line in judge(place, clock_of(place.world)).lines:
+            console.print(line)
     return 0
 
 
