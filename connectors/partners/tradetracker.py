@@ -2,7 +2,8 @@
 
 API: ws.tradetracker.com/soap/affiliate and its WSDL, read 2026-11-23. rpc/encoded, SOAP 1.1.
 Auth: `authenticate(customerID, passphrase)` sets a session cookie. Paging: limit and offset, sorted by ID, so that what
-is registered meanwhile comes last; the last page is read twice to see that nothing was taken out meanwhile.
+is registered meanwhile comes last; at the end the last row of every page but one is asked for again, to see that
+nothing was taken out meanwhile.
 Window: by registration date, both ends inclusive; filters without an offset are clock readings at the partner
 (Europe/Amsterdam, the account's zone). Amounts: xsd:decimal. Times: xsd:dateTime, usually with an offset.
 Reversals: mutating (the same ID becomes `rejected`, with a reason). Paid is the flag `paidOut`.
@@ -157,16 +158,15 @@ class _Site:
         ids = [each for page in pages for each in page.ids]
         if len(set(ids)) != len(ids):
             raise Retry(f"{self._who}: a transaction stands on two pages, so the set moved; fetch it again.")
-        if len(pages) > 1:
-            # Sorted by ID, what is taken out shifts all that follows: the last page with rows shows it.
-            last = len(pages) - 1 if pages[-1].ids else len(pages) - 2
-            again = _ids(self._ask(last).content, self._who)
-            if again[: len(pages[last].ids)] != pages[last].ids:
+        for number, page in enumerate(pages[:-1], start=1):
+            # Sorted by ID, what is taken out of a page after it was read shifts all that follows, and what stood first
+            # on the next one is read by nobody. The page's last row has then left its place.
+            if _ids(self._ask(number * self._page_rows - 1, 1).content, self._who) != page.ids[-1:]:
                 raise Retry(f"{self._who}: transactions moved between pages while they were read; fetch it again.")
         return pages
 
     def _page(self, number: int, place: FetchPlace) -> _Page:
-        answer = self._ask(number)
+        answer = self._ask(number * self._page_rows, self._page_rows)
         content, is_blanked = blank_secrets(answer.content, self._http.secrets)
         name = f"site-{self._site}-{self._window.from_on:%Y%m%d}-page-{number + 1:04d}.xml"
         path = place.directory / name
@@ -174,7 +174,7 @@ class _Site:
         part = Part(path, name, f"text/xml;site={self._site}")
         return _Page(part, answer.answered_at, _ids(content, self._who), is_blanked=is_blanked)
 
-    def _ask(self, number: int) -> transport.Answer:
+    def _ask(self, offset: int, limit: int) -> transport.Answer:
         last_day = split_window(self._window, 1)[-1].from_on
         return self._service.call(
             "getConversionTransactions",
@@ -183,8 +183,8 @@ class _Site:
                 # Clock readings at the partner: a naive time is written without an offset.
                 "registrationDateFrom": datetime.combine(self._window.from_on, time.min),
                 "registrationDateTo": datetime.combine(last_day, time(23, 59, 59)),
-                "limit": self._page_rows,
-                "offset": number * self._page_rows,
+                "limit": limit,
+                "offset": offset,
                 "sort": "ID",
                 "sortDirection": "ascending",
             },
