@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from etl.core.context import Context, StageResult
-from etl.core.errors import Stop
 from etl.installation import CredentialsOf, Installation
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from etl.core.payouts import Batch
     from etl.core.rail import Rail
     from etl.pipeline import Task
-
-NOBODY = {"", "airflow", "scheduler", "none"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +50,12 @@ def rail_of(bank: Bank) -> Rail:
 
 def select(installation: Installation, context: Context, task: Task, _: CredentialsOf) -> StageResult:
     """Reserve what may be paid on the day and freeze its file. Key: the bank."""
+    from etl.core.approval import require_person
     from etl.export import freeze
     from etl.payout import select_and_reserve
 
     bank = context.configuration.bank(task.key)
-    if context.actor.lower() in NOBODY:
-        raise Stop("a batch is released by a person: run it as one (TALLYBACK_PERSON, or the run's user in Airflow)")
+    released_by = require_person(context.actor)
     rail, keys = rail_of(bank), installation.key_ring()
     open_batch = _open_batch(context, bank)
     problems: tuple[str, ...] = ()
@@ -71,7 +68,7 @@ def select(installation: Installation, context: Context, task: Task, _: Credenti
             threshold_minor=bank.threshold_minor,
             maturity_days=bank.maturity_days,
             execute_on=task.day + timedelta(days=1),
-            released_by=context.actor,
+            released_by=released_by,
             rail=rail,
             keyring=keys,
         )

@@ -239,8 +239,6 @@ def approve_batch(
     installation: Installation, batch_id: str, sha256: str, *, person: str, run_id: str, known_at: datetime
 ) -> paying.BatchFacts:
     """Record that `person` approves the batch's file of this sha256; Stop if they may not."""
-    if person.lower() in paying.NOBODY:
-        raise Stop("an approval needs the name of a person")
     return paying.approve_batch(installation.context(run_id, known_at, person), batch_id, sha256)
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 import psycopg
 import pytest
 
+from etl.core.errors import Stop
 from etl.installation import clock, credentials_from_environment
 from etl.pipeline import approve_batch, batch_facts
 from sandbox.house import Place
@@ -55,6 +56,8 @@ def test_a_payout_is_approved_by_another_person_and_sent_once(house_of: Callable
     house = house_of("small", 2)
     for morning in [*MORNINGS, MUCH_LATER]:
         house.live(morning)
+    with pytest.raises(Stop, match="is no person"):
+        house.stage("payout", "house_bank", actor="airflow")
     selected = house.stage("payout", "house_bank", actor="robin")
     assert selected.count("payouts") > 3
     opened = house.installation
