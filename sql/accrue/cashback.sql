@@ -60,7 +60,7 @@ converted AS (
         c.is_mixed OR f.rate IS NULL AS is_waiting,
         f.rate AS conversion_rate,
         CAST(c.unrounded * CAST(f.rate AS DECIMAL(17, 12)) AS DECIMAL(38, 22)) AS converted,
-        CAST(CAST(c.cap AS DECIMAL(18, 4)) * CAST(b.rate AS DECIMAL(17, 12)) AS DECIMAL(38, 22)) AS cap_at_source
+        CAST(CAST(c.cap AS DECIMAL(19, 4)) * CAST(b.rate AS DECIMAL(17, 12)) AS DECIMAL(38, 22)) AS cap_at_source
     FROM counted AS c
     LEFT JOIN conversion_rate AS f
         ON f.sale_on = c.sale_on AND f.from_currency = c.source_currency AND f.to_currency = c.rule_currency

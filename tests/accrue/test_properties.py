@@ -173,7 +173,13 @@ def _target_books(facts: naive.World, day: date) -> naive.Books:
 
 
 @given(worlds(), _days(0, 90))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=60,
+    deadline=None,
+    # A failing world is shown as it was found: shrinking it takes minutes.
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 def test_the_target_is_what_the_naive_reference_says(facts: naive.World, day: date) -> None:
     assert _target_books(facts, day) == naive.books(facts, day)
 
@@ -187,7 +193,6 @@ def test_the_worlds_tried_are_not_empty() -> None:
 @settings(
     max_examples=8,
     deadline=None,
-    # A failing world is shown as it was found: shrinking it through a database takes minutes.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

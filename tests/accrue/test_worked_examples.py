@@ -154,6 +154,18 @@ def test_another_currency_waits_for_the_rate_of_a_later_day_and_then_posts(wareh
     }
 
 
+def test_a_cap_counts_in_the_currency_of_the_rule(warehouse_url: str, tmp_path: Path) -> None:
+    # The cap in yen has more digits than a product of two short decimals holds.
+    facts = world(
+        [version("9000", currency="JPY")],
+        rules=(rule(cap=Decimal("12.50")),),
+        rates={("JPY", date(2026, 3, 1)): Decimal("150.25"), ("JPY", date(2026, 3, 2)): Decimal("150")},
+    )
+    after = _both(warehouse_url, tmp_path, facts)
+    assert after["cashback_pending", "EUR/2"] == -1250
+    assert after["cashback_expected_cost", "JPY/4"] == 18781250
+
+
 def test_a_sale_that_no_click_was_found_for_posts_commission_only(warehouse_url: str, tmp_path: Path) -> None:
     found = world([version("10")])
     lost = replace(found, sales=(sale(outcome="unmatched", member_id=None, clicked_at=None),))
