@@ -23,8 +23,7 @@ from tests.accrue.books import ACCOUNTS, BEGIN, context, read, rule, sale, versi
 
 FIRST = date(2026, 3, 1)
 LAST = date(2026, 6, 1)
-CURRENCIES = ("EUR", "USD", "JPY")
-STATUSES = ("pending", "approved", "declined", None)
+STATUSES = ("pending", "pending", "approved", "approved", "declined", None)
 
 
 def _days(least: int, most: int) -> st.SearchStrategy[date]:
@@ -49,11 +48,11 @@ def _row(draw: st.DrawFn, sale_id: str, line: int, currency: str) -> list[naive.
             on,
             draw(st.sampled_from(STATUSES)),
             draw(_decimals("-80", "400", 2)),
-            draw(_decimals("-8", "40", 4)),
-            currency if draw(st.integers(0, 9)) else "USD",
+            draw(_decimals("0", "40", 4) | _decimals("-8", "40", 4)),
+            "USD" if draw(st.integers(0, 19)) == 19 else currency,
             draw(st.sampled_from(("sale", "sale", "sale", "lead"))),
             draw(st.booleans()),
-            number > 1 and draw(st.integers(0, 5)) == 0,
+            number > 1 and draw(st.integers(0, 5)) == 5,
         )
         for number, on in enumerate(days, start=1)
     ]
@@ -66,16 +65,16 @@ def _sale(draw: st.DrawFn, place: int) -> tuple[naive.Sale, list[naive.Version]]
     occurred_at = datetime.combine(sale_on, time(10))
     found = sale(
         f"{account}:{place}",
-        program_id=draw(st.sampled_from(("p1", "p1", "p2", None))),
+        program_id=draw(st.sampled_from(("p1", "p1", "p1", "p2", "p2", None))),
         occurred_at=occurred_at,
         sale_on=sale_on,
         clicked_at=occurred_at - timedelta(hours=draw(st.integers(1, 200))),
         member_id=draw(st.sampled_from(("m1", "m2"))),
-        earns_cashback=draw(st.integers(0, 5)) > 0,
+        earns_cashback=draw(st.integers(0, 5)) < 5,
     )
-    if draw(st.integers(0, 4)) == 0:
+    if draw(st.integers(0, 5)) == 5:
         found = replace(found, outcome="unmatched", clicked_at=None, member_id=None)
-    currency = draw(st.sampled_from(CURRENCIES))
+    currency = draw(st.sampled_from(("EUR", "EUR", "EUR", "USD", "JPY")))
     rows = [draw(_row(found.sale_id, line, currency)) for line in range(draw(st.integers(1, 3)))]
     # A line keeps its id through all its versions.
     named = [replace(each, line_id=row[0].line_id) for row in rows for each in row]
@@ -118,7 +117,7 @@ def worlds(draw: st.DrawFn) -> naive.World:
     rates = {
         (currency, on): draw(_decimals(*span))
         for currency, span in typical.items()
-        for on in draw(st.sets(_days(-3, 25), max_size=4))
+        for on in draw(st.sets(_days(-3, 25), min_size=1, max_size=4))
     }
     return naive.World(
         tuple(each for _, versions in sales for each in versions),
