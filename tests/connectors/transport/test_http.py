@@ -281,6 +281,8 @@ def test_an_order_that_was_refused_unheard_may_be_sent_again() -> None:
 
 def test_the_token_is_never_in_a_message_a_repr_a_traceback_or_a_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    # Airflow raises httpx to WARNING in a process that imports it, as another test of this process may have done.
+    caplog.set_level(logging.DEBUG, logger="httpx")
     echoing = answer(f'{{"error": "bad token {TOKEN}", "hidden": "q-secret-9"}}'.encode(), status=400)
     for script in (
         echoing,

@@ -123,10 +123,13 @@ def test_bytes_without_a_secret_are_the_same_bytes() -> None:
 
 def test_third_party_loggers_cannot_be_made_to_print_headers(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    # Airflow raises httpx to WARNING in a process that imports it, as another test of this process may have done.
+    caplog.set_level(logging.DEBUG, logger="httpx")
     quieten_wire_logs()
     quieten_wire_logs()
     logging.getLogger("httpcore.http11").debug("headers %s", "hush")
     logging.getLogger("botocore.endpoint").debug("headers %s", "hush")
     logging.getLogger("httpx").info("HTTP Request: %s", "https://h/?token=hush")
     assert "hush" not in caplog.text
+    assert "HTTP Request" in caplog.text
     assert len(logging.getLogger("httpx").filters) == 1
