@@ -29,6 +29,19 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
+class RemittanceLayout:
+    """How an account's remittance files are written: our column names to theirs, what is fixed, and how values look."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    line_kinds: Mapping[str, str] = field(default_factory=dict)
+    negated_kinds: tuple[str, ...] = ()
+    delimiter: str = ","
+    decimal: str = "."
+    date_format: str = "yyyy-mm-dd"
+
+
+@dataclass(frozen=True, slots=True)
 class PartnerAccount:
     """Our account at a partner. `connection` names where its credentials are, never what they are."""
 
@@ -40,6 +53,7 @@ class PartnerAccount:
     currency: str | None
     cashback_payable_on: str
     options: Mapping[str, Option] = field(default_factory=dict)
+    remittance: RemittanceLayout = RemittanceLayout()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +202,8 @@ def load(directory: Path) -> Configuration:
             fields["options"] = _frozen_options(fields["options"])
         if kind == "partner_account":
             fields = {"currency": None, **fields, "entity": entity.name}
+            if "remittance" in fields:
+                fields["remittance"] = RemittanceLayout(**_frozen_options(fields["remittance"]))  # type: ignore[arg-type]  # the schema has checked it
             accounts.append(PartnerAccount(**fields))  # type: ignore[arg-type]  # the schema has checked it
         elif kind == "click_source":
             for part in ("clicks", "conversions", "payees"):

@@ -150,6 +150,50 @@ VERSION = pa.schema(
     ]
 )
 
+# What a partner paid, as it told it. Of one remittance_id the highest revision counts.
+REMITTANCE = pa.schema(
+    [
+        pa.field("partner", TEXT, nullable=False),
+        pa.field("partner_account", TEXT, nullable=False),
+        pa.field("remittance_id", TEXT, nullable=False),
+        pa.field("revision", pa.int32(), nullable=False),
+        pa.field("invoice_ref", TEXT),
+        pa.field("invoiced_on", pa.date32()),
+        pa.field("due_on", pa.date32()),
+        # Null until the money is there; so are the three of the bank.
+        pa.field("received_on", pa.date32()),
+        pa.field("currency", TEXT, nullable=False),
+        pa.field("net", AMOUNT, nullable=False),
+        pa.field("vat", AMOUNT, nullable=False),
+        pa.field("withholding", AMOUNT, nullable=False),
+        pa.field("gross", AMOUNT, nullable=False),
+        pa.field("bank", TEXT),
+        pa.field("bank_amount", AMOUNT),
+        pa.field("bank_currency", TEXT),
+        # lines, or period: a lump sum for the days from period_from until before period_until
+        pa.field("coverage", TEXT, nullable=False),
+        pa.field("period_from", pa.date32()),
+        pa.field("period_until", pa.date32()),
+    ]
+)
+
+REMITTANCE_LINE = pa.schema(
+    [
+        pa.field("partner_account", TEXT, nullable=False),
+        pa.field("remittance_id", TEXT, nullable=False),
+        pa.field("revision", pa.int32(), nullable=False),
+        pa.field("line_no", pa.int32(), nullable=False),
+        # commission, vat, withholding, fee, carry_forward, adjustment, set_off
+        pa.field("kind", TEXT, nullable=False),
+        pa.field("transaction_id", TEXT),
+        pa.field("line_id", TEXT),
+        pa.field("payment_ref", TEXT),
+        # Below zero where it makes what arrives less.
+        pa.field("amount", AMOUNT, nullable=False),
+        pa.field("currency", TEXT, nullable=False),
+    ]
+)
+
 TABLES: dict[str, pa.Schema] = {
     "click": CLICK,
     "conversion": CONVERSION,
@@ -160,4 +204,6 @@ TABLES: dict[str, pa.Schema] = {
     "match": MATCH,
     "break": BREAK,
     "version": VERSION,
+    "remittance": REMITTANCE,
+    "remittance_line": REMITTANCE_LINE,
 }

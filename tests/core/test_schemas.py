@@ -19,6 +19,8 @@ KEYS = {
     "match": ("partner", "partner_account", "transaction_id", "line_id"),
     "break": ("partner", "partner_account", "transaction_id", "line_id", "kind"),
     "version": ("partner", "partner_account", "transaction_id", "line_id", "version_no"),
+    "remittance": ("partner_account", "remittance_id", "revision"),
+    "remittance_line": ("partner_account", "remittance_id", "revision", "line_no"),
 }
 
 
