@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from etl.core.engine import Engine, Relation
 from etl.core.errors import Stop
+from etl.core.period import closed_through, locked_months, month_of, next_month, period_states
 from etl.core.schemas import INSTANT, TEXT
 from etl.core.warehouse import Connection, copy_in, fetch, lock
 
@@ -120,7 +121,7 @@ def post(
     engine = Engine()
     account_count = _create_accounts(connection, engine, entity, flows)
     accounts = read_accounts(connection, entity)
-    booking = _bookings(connection, entity, flows)
+    booking = _bookings(connection, entity, document_kind, flows)
     last_number = _last_numbers(connection, entity)
     relations: dict[str, Relation] = {
         "flow": flows,
@@ -178,18 +179,19 @@ def chain(texts: pa.Table, last_hashes: dict[int, str]) -> Iterator[tuple[int, i
             yield year, number, before, last[year]
 
 
-def booked_days(days: Iterable[date], locked_months: frozenset[date]) -> dict[date, date]:
-    """Return the day each of `days` is booked on: itself, or the first day of the next month that is open."""
+def booked_days(days: Iterable[date], locked: frozenset[date], closed_through: date | None = None) -> dict[date, date]:
+    """Return the day each of `days` is booked on: itself, or the first day of the next month that is open.
+
+    `locked` months are not open, nor is any month up to `closed_through`: what is booked before a closed month would
+    change its balances.
+    """
     booked = {}
     for day in days:
-        month, found = day.replace(day=1), day
-        while month in locked_months:
-            month = (
-                month.replace(year=month.year + 1, month=1)
-                if month.month == 12
-                else month.replace(month=month.month + 1)
-            )
-            found = month
+        month, found = month_of(day), day
+        if closed_through is not None and month <= closed_through:
+            found = month = next_month(closed_through)
+        while month in locked:
+            found = month = next_month(month)
         booked[day] = found
     return booked
 
@@ -201,12 +203,10 @@ def _create_accounts(connection: Connection, engine: Engine, entity: str, flows:
     return copy_in(connection, "ledger.account", named)
 
 
-def _bookings(connection: Connection, entity: str, flows: pa.Table) -> pa.Table:
-    rows = connection.execute(
-        "SELECT starts_on FROM ref.period WHERE entity = %s AND state <> 'open'", (entity,)
-    ).fetchall()
-    locked = frozenset(row[0] for row in rows if isinstance(row[0], date))
-    booked = booked_days(pc.unique(flows["effective_for"]).to_pylist(), locked)
+def _bookings(connection: Connection, entity: str, document_kind: str, flows: pa.Table) -> pa.Table:
+    states = period_states(connection, entity)
+    days = pc.unique(flows["effective_for"]).to_pylist()
+    booked = booked_days(days, locked_months(states, document_kind), closed_through(states))
     return pa.table([list(booked), list(booked.values())], schema=_BOOKING)
 
 

@@ -84,12 +84,12 @@ def test_even_the_owner_is_refused(warehouse_url: str, table: str, statement: st
 
 def test_a_failed_transaction_leaves_nothing(warehouse_url: str) -> None:
     warehouse = Warehouse(warehouse_url)
-    insert = "INSERT INTO ref.period VALUES ('main', '2026-09-01', 'open')"
+    insert = "INSERT INTO ref.gl_map VALUES ('main', 'bank', '1200', 'asset')"
     with pytest.raises(Stop), warehouse.transaction() as connection:
         connection.execute(insert)
         raise Stop("a person must act")
     with warehouse.transaction() as connection:
-        assert connection.execute("SELECT count(*) FROM ref.period").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM ref.gl_map").fetchone() == (0,)
 
 
 def test_an_unmigrated_warehouse_says_what_to_run(database_url: str) -> None:
