@@ -1,0 +1,110 @@
+"""Tables of the warehouse that a stage keeps equal to what it computes: only what differs is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import pyarrow as pa
+
+from etl.core.context import Context
+from etl.core.engine import register
+from etl.core.schemas import AMOUNT, TEXT
+from etl.core.warehouse import Connection, copy_in, fetch
+
+BREAK_FOUND = pa.schema(
+    [
+        ("partner", TEXT),
+        ("partner_account", TEXT),
+        ("transaction_id", TEXT),
+        ("line_id", TEXT),
+        ("kind", TEXT),
+        ("sale_id", TEXT),
+        ("expected", TEXT),
+        ("found", TEXT),
+        ("amount", AMOUNT),
+        ("currency", TEXT),
+        ("evidence_hash", TEXT),
+    ]
+)
+"""A break as a stage finds it; ops.break adds when it was opened."""
+
+REMITTANCE_BREAKS = (
+    "remittance_differs",
+    "remittance_unallocated",
+    "remittance_short",
+    "remittance_over",
+    "carry_forward_differs",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTable:
+    """A table that a stage keeps equal to what it computes, where `scope` holds; what `carried` says is set once."""
+
+    table: str
+    key: tuple[str, ...]
+    schema: pa.Schema
+    noun: str
+    carried: bool = False
+    scope: str = "true"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How many rows of a table were new, changed and gone."""
+
+    new: int
+    changed: int
+    gone: int
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.changed or self.gone)
+
+
+def keep(context: Context, connection: Connection, target: KeptTable, computed: pa.Table, day: date) -> Change:
+    """Make `target` hold exactly `computed`; return what that changed. Rows that are equal are not touched."""
+    key = ", ".join(target.key)
+    carried = [("opened_on", pa.date32()), ("opened_run", TEXT)] if target.carried else []
+    schema = pa.schema([*target.schema, *carried])
+    query = f"SELECT {', '.join(schema.names)} FROM {target.table} WHERE {target.scope} ORDER BY {key}"
+    stored = fetch(connection, query, schema)
+    wanted = computed.select(target.schema.names).cast(target.schema)
+    fresh, stale, changed = _difference(context, target, wanted, stored, day)
+    if stale.num_rows:
+        connection.execute(
+            f"CREATE TEMP TABLE stale_key ON COMMIT DROP AS SELECT {key} FROM {target.table} WITH NO DATA"
+        )
+        copy_in(connection, "stale_key", stale)
+        same = " AND ".join(f"s.{name} = t.{name}" for name in target.key)
+        connection.execute(f"DELETE FROM {target.table} AS t USING stale_key AS s WHERE {same}")
+        connection.execute("DROP TABLE stale_key")
+    copy_in(connection, target.table, fresh.cast(schema))
+    return Change(fresh.num_rows - changed, changed, stale.num_rows - changed)
+
+
+def _difference(
+    context: Context, target: KeptTable, wanted: pa.Table, stored: pa.Table, day: date
+) -> tuple[pa.Table, pa.Table, int]:
+    """Return the rows to write, the keys to take out before, and how many keys are in both."""
+    names, key = ", ".join(target.schema.names), ", ".join(target.key)
+    same = " AND ".join(f"s.{name} = f.{name}" for name in target.key)
+    columns = [f"f.{name}" for name in target.schema.names]
+    parameters: dict[str, object] = {}
+    if target.carried:
+        # A break that is still open keeps the day it was opened, whatever else is now known of it.
+        columns += ["coalesce(s.opened_on, $day) AS opened_on", "coalesce(s.opened_run, $run) AS opened_run"]
+        parameters = {"day": day, "run": context.run_id}
+    with context.engine.connect() as engine:
+        register(engine, "wanted", wanted)
+        register(engine, "stored", stored)
+        engine.execute(f"CREATE TEMP TABLE fresh AS SELECT {names} FROM wanted EXCEPT SELECT {names} FROM stored")
+        engine.execute(f"CREATE TEMP TABLE stale AS SELECT {names} FROM stored EXCEPT SELECT {names} FROM wanted")
+        order = ", ".join(f"f.{name}" for name in target.key)
+        fresh = engine.sql(
+            f"SELECT {', '.join(columns)} FROM fresh AS f LEFT JOIN stored AS s ON {same} ORDER BY {order}",
+            params=parameters,
+        ).to_arrow_table()
+        stale = engine.sql(f"SELECT {key} FROM stale ORDER BY {key}").to_arrow_table()
+        both = engine.sql(f"SELECT f.{target.key[0]} FROM fresh AS f JOIN stale AS s ON {same}").to_arrow_table()
+    return fresh, stale, both.num_rows
