@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from etl.core.closed_books import closed_month_faults
 from etl.core.context import Context
 from etl.core.engine import Relation
 from etl.core.ledger import ENTRY, POSTING, chain, entry_texts, lock_books, read_accounts
@@ -84,6 +85,7 @@ def verify(context: Context, day: date) -> list[Check]:
         )
         payouts = fetch(connection, _PAYOUTS, _PAYOUT, (entity,))
         parses = fetch(connection, _PARSES, _PARSE)
+        closed = closed_month_faults(connection, entity)
     checks = [_none("posted = target for every document, account and day", differing, "document_id")]
     checks += _border(context, books)
     checks.append(
@@ -110,6 +112,7 @@ def verify(context: Context, day: date) -> list[Check]:
         )
     )
     checks += _payouts(context, books, payouts)
+    checks.append(_closed(*closed))
     return checks
 
 
@@ -124,6 +127,13 @@ def _none(name: str, faults: pa.Table, named_by: str) -> Check:
     if count:
         actual = f"{count:,}, the first at {faults[named_by][0].as_py()}"
     return Check(name, 0, actual, count, count == 0)
+
+
+def _closed(month_count: int, faults: list[str]) -> Check:
+    """Return the check that every closed month is what its closing record says."""
+    expected = f"{month_count} closed as signed"
+    actual = f"{len(faults)} differ: {faults[0]}" if faults else expected
+    return Check("closed periods are as they were closed", expected, actual, len(faults), not faults)
 
 
 def _equal(name: str, expected: int, actual: int) -> Check:

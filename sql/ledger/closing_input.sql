@@ -1,0 +1,36 @@
+-- purpose: all that the books of an entity follow from, at the moment they are closed: one line each.
+-- grain: one input; of exchange rates one currency of a source.
+-- reads: ops.delivery, ops.hold_release, ops.decision, ops.remittance, ops.tracked_file, ref.program, ref.cashback_rule,
+-- ref.fx_rate, ref.gl_map. Runs on PostgreSQL.
+-- key: line.
+WITH input AS (
+    SELECT concat_ws(' ', 'delivery', delivery_id, partner_account, sha256) AS line FROM ops.delivery
+    UNION ALL
+    SELECT concat_ws(' ', 'release', delivery_id, parse_version, released_by) FROM ops.hold_release
+    UNION ALL
+    SELECT concat_ws(' ', 'decision', decision_id, kind, sale_id, click_id, undoes, decided_by, evidence_hash)
+    FROM ops.decision
+    UNION ALL
+    SELECT concat_ws(' ', 'remittance', partner_account, remittance_id, revision, content_hash) FROM ops.remittance
+    UNION ALL
+    SELECT concat_ws(' ', 'tracked', relation, source, object_path) FROM ops.tracked_file
+    UNION ALL
+    SELECT concat_ws(' ', 'program', program_id, valid_from, valid_until, currency, commission_rate, lookback_days,
+                     validation_days)
+    FROM ref.program
+    UNION ALL
+    SELECT concat_ws(' ', 'cashback_rule', rule_id, program_id, basis, value, coalesce(cap::text, '-'), currency,
+                     rounding, valid_from, valid_until)
+    FROM ref.cashback_rule
+    UNION ALL
+    SELECT concat_ws(' ', 'gl_map', kind, gl_account, statement) FROM ref.gl_map WHERE entity = %(entity)s
+    UNION ALL
+    SELECT concat_ws(' ', 'fx_rate', source, base, quote, count(*), max(rate_on),
+                     encode(sha256(convert_to(string_agg(rate_on || ' ' || rate, E'\n' ORDER BY rate_on), 'UTF8')),
+                            'hex'))
+    FROM ref.fx_rate
+    GROUP BY source, base, quote
+)
+SELECT replace(line, E'\n', ' ') AS line
+FROM input
+ORDER BY line COLLATE "C"
