@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from etl.core.closed_books import closed_month_faults
 from etl.core.context import Context
 from etl.core.engine import Relation
-from etl.core.ledger import ENTRY, POSTING, chain, entry_texts, lock_books, read_accounts
+from etl.core.ledger import ENTRY, POSTING, chain_of_books, lock_books, read_accounts
 from etl.core.money import member_asset
 from etl.core.schemas import TEXT
 from etl.core.target import difference, read_facts, read_posted, target
@@ -148,12 +148,11 @@ def _border(context: Context, books: _Books) -> Iterator[Check]:
 
 def _hash_chain(context: Context, books: _Books) -> Check:
     name = "the hash chain of journal entries is unbroken"
-    texts = entry_texts(context.engine, books.entry, books.posting, books.account)
     stored = books.entry.sort_by([("year", "ascending"), ("number", "ascending")]).select(
         ["year", "number", "document_kind", "document_id", "previous_hash", "hash"]
     )
     count, place = stored.num_rows, 0
-    computed = chain(texts, {})
+    computed = chain_of_books(context.engine, books.entry, books.posting, books.account)
     for batch in stored.to_batches(max_chunksize=65_536):
         columns = (column.to_pylist() for column in batch.columns)
         for year, number, kind, document, before, own in zip(*columns, strict=True):

@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from etl.core.errors import Stop
 
+# Folders of sql/ whose queries share macros, in a file of that name.
+_WITH_MACROS = frozenset({"parse", "ledger"})
 SQL_ROOT = Path(__file__).resolve().parent.parent.parent / "sql"
 
 # PyArrow has no types of its own here, so the alias is a string to the checker.
@@ -57,8 +59,8 @@ class Engine:
     ) -> pa.Table:
         """Return the result of `sql/<name>.sql` over the named relations, in the order the query states."""
         with self.connect() as connection:
-            if name.startswith("parse/"):
-                connection.execute(query_text("parse/macros"))
+            if (folder := name.split("/")[0]) in _WITH_MACROS:
+                connection.execute(query_text(f"{folder}/macros"))
             for relation_name, relation in relations.items():
                 register(connection, relation_name, relation)
             return connection.sql(query_text(name), params=dict(parameters or {})).to_arrow_table()
@@ -74,3 +76,8 @@ def register(connection: duckdb.DuckDBPyConnection, name: str, relation: Relatio
         raise Stop(f"relation {name} has no files: give an empty table with its schema instead")
     listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
     connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{listed}], hive_partitioning = false)')
+
+
+def keep(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> None:
+    """Keep the result of `sql/<query>.sql` in the connection as the relation `name`, for the next query to read."""
+    connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {query_text(query)}')

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import islice
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.core.engine import Engine, Relation
+from etl.core.engine import Engine, Relation, keep, query_text, register
 from etl.core.errors import Stop
 from etl.core.period import closed_through, locked_months, month_of, next_month, period_states
 from etl.core.schemas import INSTANT, TEXT
@@ -76,9 +79,14 @@ POSTING = pa.schema(
 )
 _LAST_ENTRY = pa.schema([("document_id", TEXT), ("entry_no", pa.int32())])
 _LAST_NUMBER = pa.schema([("year", pa.int32()), ("number", pa.int64()), ("hash", TEXT)])
+_YEAR_NUMBER = pa.schema([("year", pa.int32()), ("number", pa.int64())])
 _BOOKING = pa.schema([("effective_for", pa.date32()), ("booked_on", pa.date32())])
 # Up to here the documents of a call are named to PostgreSQL; beyond, all its entries are read once.
 _NAMED_DOCUMENTS_MAX = 20_000
+# So many texts are Python's at a time.
+_TEXTS = 65_536
+# So many documents are numbered and hashed while PostgreSQL takes in the ones before.
+_CHUNK_DOCUMENTS = 25_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,42 +126,76 @@ def post(
     if pc.min(flows["amount"]).as_py() <= 0:
         raise Stop("a flow with an amount that is not positive cannot be posted: turn its accounts around")
     lock_books(connection, entity)
-    engine = Engine()
-    account_count = _create_accounts(connection, engine, entity, flows)
-    accounts = read_accounts(connection, entity)
-    booking = _bookings(connection, entity, document_kind, flows)
-    last_number = _last_numbers(connection, entity)
-    relations: dict[str, Relation] = {
-        "flow": flows,
-        "account": accounts,
-        "booking": booking,
-        "last_entry": _last_entries(connection, document_kind, flows),
-        "last_number": last_number,
+    header: dict[str, str | datetime] = {
+        "entity": entity,
+        "document_kind": document_kind,
+        "posted_at": posted_at,
+        "run_id": run_id,
+        "created_by": created_by,
     }
-    entries = engine.run("ledger/entry", relations)
-    relations["entry"] = entries
-    postings = engine.run("ledger/posting", relations)
-    entries = _with_constants(
-        entries,
-        ENTRY,
-        entity=entity,
-        document_kind=document_kind,
-        posted_at=posted_at,
-        run_id=run_id,
-        created_by=created_by,
-    )
-    postings = _with_constants(postings, POSTING, entity=entity, document_kind=document_kind)
-    if unsound := engine.run("ledger/unsound_posting", {"posting": postings, "account": accounts}).num_rows:
-        raise Stop(f"{unsound} postings have no accounts of one asset: nothing was posted, report this as a defect")
-    last_hashes = dict(zip(last_number["year"].to_pylist(), last_number["hash"].to_pylist(), strict=True))
-    texts = entry_texts(engine, entries, postings, accounts)
-    hashed = [(before, own) for _, _, before, own in chain(texts, last_hashes)]
-    entries = entries.append_column("previous_hash", pa.array([before for before, _ in hashed], TEXT))
-    entries = entries.append_column("hash", pa.array([own for _, own in hashed], TEXT))
-    copy_in(connection, "ledger.journal_entry", entries)
-    copy_in(connection, "ledger.posting", postings)
+    entry_count = posting_count = 0
+    with Engine().connect() as work:
+        work.execute(query_text("ledger/macros"))
+        register(work, "flow", flows)
+        keep(work, "lane", "ledger/lane")
+        account_count = _create_accounts(connection, work, entity)
+        register(work, "account", read_accounts(connection, entity))
+        keep(work, "lane_account", "ledger/lane_account")
+        keep(work, "document", "ledger/document")
+        register(work, "booking", _bookings(connection, entity, document_kind, flows))
+        register(work, "last_entry", _last_entries(connection, document_kind, flows))
+        keep(work, "all_flow", "ledger/placed_flow")
+        for entries, postings in _ahead(_chunks(work, header, _last_numbers(connection, entity))):
+            copy_in(connection, "ledger.journal_entry", entries)
+            copy_in(connection, "ledger.posting", postings)
+            entry_count += entries.num_rows
+            posting_count += postings.num_rows
+    if posting_count != flows.num_rows:
+        raise Stop(f"{flows.num_rows} flows made {posting_count} postings: nothing was posted, report this as a defect")
     documents = pc.count_distinct(flows["document_id"]).as_py()
-    return PostedCounts(documents, entries.num_rows, postings.num_rows, account_count)
+    return PostedCounts(documents, entry_count, posting_count, account_count)
+
+
+def _chunks(
+    work: duckdb.DuckDBPyConnection, header: Mapping[str, str | datetime], last_number: pa.Table
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Yield entries with their hashes, and their postings, some documents at a time, in the order of the books."""
+    columns = [last_number[name].to_pylist() for name in ("year", "number", "hash")]
+    numbers = dict(zip(columns[0], columns[1], strict=True))
+    hashes = dict(zip(columns[0], columns[2], strict=True))
+    document_count = work.sql("SELECT count(*) FROM document").fetchall()[0][0]
+    for first in range(1, document_count + 1, _CHUNK_DOCUMENTS):
+        work.execute(
+            "CREATE OR REPLACE TEMP TABLE placed_flow AS SELECT * FROM all_flow WHERE document_no BETWEEN ? AND ?",
+            (first, first + _CHUNK_DOCUMENTS - 1),
+        )
+        register(work, "last_number", pa.table([list(numbers), list(numbers.values())], schema=_YEAR_NUMBER))
+        made = work.sql(query_text("ledger/entry")).to_arrow_table()
+        entries = _with_constants(made, ENTRY, header)
+        register(work, "entry", entries)
+        lines = work.sql(query_text("ledger/posting")).to_arrow_table()
+        register(work, "posting_line", lines)
+        postings = _with_constants(lines, POSTING, header)
+        register(work, "posting", postings)
+        if unsound := work.sql(query_text("ledger/unsound_posting")).to_arrow_table().num_rows:
+            raise Stop(f"{unsound} postings have no accounts of one asset: nothing was posted, report this as a defect")
+        heads = work.sql(query_text("ledger/entry_text")).to_arrow_table()
+        before, own = [], []
+        for year, number, previous_hash, entry_hash in chain(heads, lines["line"], hashes):
+            before.append(previous_hash)
+            own.append(entry_hash)
+            numbers[year], hashes[year] = number, entry_hash
+        hashed = entries.append_column("previous_hash", pa.array(before, TEXT))
+        yield hashed.append_column("hash", pa.array(own, TEXT)), postings
+
+
+def _ahead(chunks: Iterator[tuple[pa.Table, pa.Table]]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Yield the chunks; each next one is made in another thread while PostgreSQL takes in the one before."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        made = pool.submit(next, chunks, None)
+        while (chunk := made.result()) is not None:
+            made = pool.submit(next, chunks, None)
+            yield chunk
 
 
 def read_accounts(connection: Connection, entity: str) -> pa.Table:
@@ -163,20 +205,36 @@ def read_accounts(connection: Connection, entity: str) -> pa.Table:
     )
 
 
-def entry_texts(engine: Engine, entries: pa.Table, postings: pa.Table, accounts: pa.Table) -> pa.Table:
-    """Return entity, year, number and the text each entry's hash is taken over, in that order."""
-    return engine.run("ledger/entry_text", {"entry": entries, "posting": postings, "account": accounts})
+def chain(
+    heads: pa.Table, lines: pa.ChunkedArray, last_hashes: Mapping[int, str]
+) -> Iterator[tuple[int, int, str, str]]:
+    """Yield year, number, previous hash and hash of every entry of one entity, each year a chain of its own.
 
-
-def chain(texts: pa.Table, last_hashes: dict[int, str]) -> Iterator[tuple[int, int, str, str]]:
-    """Yield year, number, previous hash and hash of every entry of one entity, each year a chain of its own."""
+    `heads` is what sql/ledger/entry_text says; `lines` are those of all postings, in the order of their entries.
+    """
     last = dict(last_hashes)
-    for batch in texts.to_batches(max_chunksize=65_536):
-        columns = (batch.column(name).to_pylist() for name in ("year", "number", "text"))
-        for year, number, text in zip(*columns, strict=True):
+    line = (
+        text
+        for chunk in lines.chunks
+        for start in range(0, len(chunk), _TEXTS)
+        for text in chunk[start : start + _TEXTS].to_pylist()
+    )
+    for batch in heads.to_batches(max_chunksize=_TEXTS):
+        columns = (batch.column(name).to_pylist() for name in ("year", "number", "posting_count", "text"))
+        for year, number, posting_count, text in zip(*columns, strict=True):
             before = last.get(year, FIRST_HASH)
-            last[year] = hashlib.sha256(f"{before}\n{text}".encode()).hexdigest()
+            said = "\n".join(islice(line, posting_count)) or "no postings"
+            last[year] = hashlib.sha256(f"{before}\n{text}\n{said}".encode()).hexdigest()
             yield year, number, before, last[year]
+
+
+def chain_of_books(
+    engine: Engine, entries: pa.Table, postings: pa.Table, accounts: pa.Table
+) -> Iterator[tuple[int, int, str, str]]:
+    """Yield what `chain` yields for the whole stored books of one entity, from the first entry of each year."""
+    relations: dict[str, Relation] = {"entry": entries, "posting": postings, "account": accounts}
+    lines = engine.run("ledger/stored_line", relations)
+    return chain(engine.run("ledger/entry_text", {**relations, "posting_line": lines}), lines["line"], {})
 
 
 def booked_days(days: Iterable[date], locked: frozenset[date], closed_through: date | None = None) -> dict[date, date]:
@@ -196,9 +254,9 @@ def booked_days(days: Iterable[date], locked: frozenset[date], closed_through: d
     return booked
 
 
-def _create_accounts(connection: Connection, engine: Engine, entity: str, flows: pa.Table) -> int:
-    known = read_accounts(connection, entity)
-    missing = engine.run("ledger/new_account", {"flow": flows, "account": known})
+def _create_accounts(connection: Connection, work: duckdb.DuckDBPyConnection, entity: str) -> int:
+    register(work, "account", read_accounts(connection, entity))
+    missing = work.sql(query_text("ledger/new_account")).to_arrow_table()
     named = missing.append_column("entity", pa.repeat(pa.scalar(entity, TEXT), missing.num_rows))
     return copy_in(connection, "ledger.account", named)
 
@@ -232,7 +290,7 @@ def _last_numbers(connection: Connection, entity: str) -> pa.Table:
     return fetch(connection, query, _LAST_NUMBER, (entity,))
 
 
-def _with_constants(table: pa.Table, schema: pa.Schema, **constants: str | datetime) -> pa.Table:
+def _with_constants(table: pa.Table, schema: pa.Schema, constants: Mapping[str, str | datetime]) -> pa.Table:
     columns = [
         pa.repeat(pa.scalar(constants[field.name], field.type), table.num_rows)
         if field.name in constants

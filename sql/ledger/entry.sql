@@ -1,11 +1,10 @@
 -- purpose: the journal entries that flows make: one for each document and day they are booked on, numbered without gaps.
 -- grain: one journal entry.
--- reads: flow, booking (effective_for to booked_on), last_entry (document_id, entry_no), last_number (year, number).
+-- reads: placed_flow, last_entry (document_id, entry_no), last_number (year, number).
 -- key: year, number; also document_id, entry_no.
 WITH booked AS (
-    SELECT DISTINCT f.document_id, b.booked_on, CAST(year(b.booked_on) AS INTEGER) AS year
-    FROM flow AS f
-    JOIN booking AS b ON b.effective_for = f.effective_for
+    SELECT DISTINCT document_id, booked_on, CAST(year(booked_on) AS INTEGER) AS year
+    FROM placed_flow
 )
 SELECT b.document_id, b.booked_on, b.year,
     CAST(

@@ -1,11 +1,11 @@
 -- purpose: the accounts that flows name and that do not exist yet.
 -- grain: one account of the entity.
--- reads: flow, account.
+-- reads: lane, account.
 -- key: kind, owner, asset.
 WITH named AS (
-    SELECT debit_kind AS kind, debit_owner AS owner, asset FROM flow
+    SELECT debit_kind AS kind, debit_owner AS owner, asset FROM lane
     UNION
-    SELECT credit_kind AS kind, credit_owner AS owner, asset FROM flow
+    SELECT credit_kind AS kind, credit_owner AS owner, asset FROM lane
 )
 SELECT n.kind, n.owner, n.asset
 FROM named AS n

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints its figure beside a floor and its peers, measured in one run on the same generated data."""
