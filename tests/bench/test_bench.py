@@ -1,0 +1,63 @@
+"""The benchmarks run, say what they promise to say, and measure the real thing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from bench.__main__ import BENCHMARKS, main
+from bench.generate import matching_world
+from bench.match import bare_join, ours
+from bench.measure import Case, CaseFailed, interleaved
+
+
+@pytest.mark.parametrize(("name", "rows"), [("match", 3_000), ("post", 3_000)])
+def test_a_benchmark_ends_with_one_json_object(name: str, rows: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert name in BENCHMARKS
+    assert main([name, "--json", "--rows", str(rows), "--repeat", "1"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {"name", "rows", "seconds", "floor_seconds", "ratio", "peers", "peak_mb"} <= said.keys()
+    assert (said["name"], said["rows"]) == (name, rows)
+    assert said["seconds"] > 0 < said["floor_seconds"]
+    assert said["peak_mb"] > 20
+
+
+def test_the_generated_world_is_the_same_each_time_and_finds_most_clicks_and_all_kinds_of_break(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        matching_world(tmp_path / name, 20_000, 20_000, print)
+    for table in ("click", "transaction", "program"):
+        assert pq.read_table(tmp_path / "one" / f"{table}.parquet").equals(
+            pq.read_table(tmp_path / "other" / f"{table}.parquet")
+        )
+    assert ours(tmp_path / "one") == bare_join(tmp_path / "one") == 20_000
+    match = pq.read_table(tmp_path / "one" / "ours" / "match.parquet")
+    rules = set(match["rule"].to_pylist())
+    assert {"click_ref", "click_ref_repaired"} <= rules
+    outcomes = match["outcome"].to_pylist()
+    assert 0.9 < outcomes.count("matched") / len(outcomes) < 0.99
+    kinds = set(pq.read_table(tmp_path / "one" / "ours" / "break.parquet")["kind"].to_pylist())
+    assert {
+        "unmatched",
+        "click_of_another_program",
+        "click_after_sale",
+        "outside_window",
+        "commission_differs",
+    } <= kinds
+
+
+def _fails(_: Path) -> int:
+    raise ValueError("no figures from this")
+
+
+def _dies(_: Path) -> int:
+    raise SystemExit(7)
+
+
+@pytest.mark.parametrize(("work", "said"), [(_fails, "no figures from this"), (_dies, "status 7")])
+def test_a_case_that_fails_is_no_figure(tmp_path: Path, work: object, said: str) -> None:
+    with pytest.raises(CaseFailed, match=said):
+        interleaved([Case("bad", work)], tmp_path, 1, print)  # type: ignore[arg-type]  # typed object for parametrize
