@@ -37,12 +37,30 @@ def setting(account: PartnerAccount, credentials: Credentials, name: str, defaul
     return str(value)
 
 
+def whole_setting(
+    account: PartnerAccount, credentials: Credentials, name: str, least: int, most: int, default: int | None = None
+) -> int:
+    """Return a setting that is a whole number from `least` to `most`; Stop if it is not."""
+    text = setting(account, credentials, name, None if default is None else str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and least <= int(text) <= most):
+        raise Stop(
+            f"{account.name}: {name} is {text[:40]!r}, but must be a whole number from {least:,} to {most:,}; correct "
+            f"it in config/partners/{account.name}.yaml or in the connection {account.connection}."
+        )
+    return int(text)
+
+
 def several(account: PartnerAccount, name: str) -> tuple[str, ...]:
-    """Return an option that lists values; Stop if it lists none."""
+    """Return an option that lists values; Stop if it lists none, or one twice (its rows would come twice)."""
     value = account.options.get(name, ())
     values = value if isinstance(value, tuple) else (str(value),)
     if not values or any(not each for each in values):
         raise Stop(f"{account.name}: the option {name} lists nothing; enter it in config/partners/{account.name}.yaml.")
+    if len(set(values)) != len(values):
+        raise Stop(
+            f"{account.name}: the option {name} lists one value twice ({', '.join(values)}); take one of them out of "
+            f"config/partners/{account.name}.yaml."
+        )
     return tuple(str(each) for each in values)
 
 

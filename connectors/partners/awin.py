@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pydantic import SecretStr
 
-from connectors.partners.account_settings import NO_CLOCK, observed, secret, setting, split_window
+from connectors.partners.account_settings import NO_CLOCK, observed, secret, setting, split_window, whole_setting
 from connectors.partners.json_elements import Json, array_elements
 from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken, Values, batches
 from connectors.transport.answer import Expects
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from etl.core.configuration import PartnerAccount
 
 _URL = "https://api.awin.com"
-_CALLS_PER_MINUTE = "20"
+_CALLS_PER_MINUTE = 20
+_CALLS_PER_MINUTE_MAX = 100_000
 _ZONES = frozenset(
     {f"Europe/{city}" for city in ("Berlin", "Paris", "London", "Dublin")}
     | {f"{land}/{name}" for land in ("Canada", "US") for name in ("Eastern", "Central", "Mountain", "Pacific")}
@@ -105,18 +106,20 @@ class Awin:
             directory=place.budget_directory,
             # Awin counts calls of the user, whose token the connection holds, over all accounts.
             credential=f"awin/{account.connection}",
-            calls=int(setting(account, credentials, "calls_per_minute", _CALLS_PER_MINUTE)),
+            calls=whole_setting(account, credentials, "calls_per_minute", 1, _CALLS_PER_MINUTE_MAX, _CALLS_PER_MINUTE),
             window_seconds=60.0,
             clock=time.time,
             sleep=time.sleep,
         )
         with HttpClient(settings, clock=lambda: NO_CLOCK, budget=budget) as client:
             return [
-                self._window(client, publisher, account.zone, each, place)
+                self._window(client, account.name, publisher, account.zone, each, place)
                 for each in split_window(window, self.facts.longest_window_days)
             ]
 
-    def _window(self, client: HttpClient, publisher: str, zone: str, window: Window, place: FetchPlace) -> Answer:
+    def _window(
+        self, client: HttpClient, account_name: str, publisher: str, zone: str, window: Window, place: FetchPlace
+    ) -> Answer:
         last_day = split_window(window, 1)[-1].from_on
         parameters = {
             "startDate": f"{window.from_on.isoformat()}T00:00:00",
@@ -129,6 +132,9 @@ class Awin:
         place.directory.mkdir(parents=True, exist_ok=True)
         path = place.directory / name
         path.write_bytes(content)
+        # Read once to its end before it counts: an error under status 200, or an array that is not whole, is no answer.
+        for _ in array_elements(path, f"{account_name}: Awin's answer for {window}"):
+            pass
         observed_at = observed(answer.answered_at, f"Awin's answer for {window}")
         return Answer(window, observed_at, (Part(path, name, "application/json"),), is_blanked)
 

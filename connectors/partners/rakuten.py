@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pydantic import SecretStr
 
-from connectors.partners.account_settings import days_of, secret, setting, several
+from connectors.partners.account_settings import days_of, secret, setting, several, whole_setting
 from connectors.partners.csv_rows import csv_rows
 from connectors.partners.rows import Broken, Values, batches
+from connectors.transport.host_key import host_key_lines
+from connectors.transport.remote_name import shown
 from connectors.transport.sftp import RemoteFile, SftpConnection, SftpSettings
 from etl.core.connector import (
     Answer,
@@ -90,10 +92,11 @@ class Rakuten:
                 f"{account.name}: the currency of network {', '.join(unknown)} is unknown; known are "
                 f"{', '.join(NETWORKS)}. Correct the option networks."
             )
-        pattern = setting(account, credentials, "file_name", _FILE_NAME)
+        pattern = _pattern(account, credentials, networks)
         directory = setting(account, credentials, "directory")
         with SftpConnection(_sftp_settings(account, credentials)) as sftp:
-            present = {Path(each.path).name: each for each in sftp.list(directory).files}
+            listing = sftp.list(directory)
+            present = {Path(each.path).name: each for each in listing.files}
             wanted = [
                 (day, network, pattern.replace("{network}", network).replace("{date}", day.strftime("%Y%m%d")))
                 for day in days_of(window)
@@ -101,9 +104,21 @@ class Rakuten:
             ]
             missing = [name for _day, _network, name in wanted if name not in present]
             if missing:
+                unusable = {each.name_shown: each.reason for each in listing.ignored}
+                why = (
+                    f" (something of that name is there, but {unusable[shown(missing[0])]})"
+                    if (shown(missing[0]) in unusable)
+                    else ""
+                )
                 raise Retry(
                     f"{account.name}: {len(missing)} of {len(wanted)} files are not in {directory} yet, the "
-                    f"first is {missing[0]}. An empty day has a file too; if it stays away, ask the partner."
+                    f"first is {missing[0]}{why}. An empty day has a file too; if it stays away, ask the partner."
+                )
+            unwritten = [name for _day, _network, name in wanted if present[name].size == 0]
+            if unwritten:
+                raise Retry(
+                    f"{account.name}: {unwritten[0]} in {directory} has no byte, so it is still being written; an "
+                    "empty day has a header. If it stays so, ask the partner."
                 )
             place.directory.mkdir(parents=True, exist_ok=True)
             return [_answer(sftp, present[name], day, network, place) for day, network, name in wanted]
@@ -111,6 +126,20 @@ class Rakuten:
     def flatten(self, parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the files as text columns."""
         return batches(tuple(_COLUMNS), _rows(parts))
+
+
+def _pattern(account: PartnerAccount, credentials: Credentials, networks: Sequence[str]) -> str:
+    """Return how files are called; Stop if two of them could be one file, whose rows would then count twice."""
+    pattern = setting(account, credentials, "file_name", _FILE_NAME)
+    lacking = [] if "{date}" in pattern else ["{date}"]
+    if len(networks) > 1 and "{network}" not in pattern:
+        lacking.append("{network}")
+    if lacking:
+        raise Stop(
+            f"{account.name}: the option file_name is {pattern!r} and lacks {' and '.join(lacking)}, so one file would "
+            f"be read for several days or networks; correct it in config/partners/{account.name}.yaml."
+        )
+    return pattern
 
 
 def _answer(sftp: SftpConnection, file: RemoteFile, day: date, network: str, place: FetchPlace) -> Answer:
@@ -127,10 +156,9 @@ def _sftp_settings(account: PartnerAccount, credentials: Credentials) -> SftpSet
     return SftpSettings(
         connection=account.connection,
         host=setting(account, credentials, "host"),
-        port=int(setting(account, credentials, "port", "22")),
+        port=whole_setting(account, credentials, "port", 1, 65_535, 22),
         username=secret(account, credentials, "username"),
-        # Several keys, one a line, while a partner changes its key.
-        host_keys=tuple(line for line in setting(account, credentials, "host_key").splitlines() if line.strip()),
+        host_keys=host_key_lines(setting(account, credentials, "host_key")),
         password=SecretStr(password) if password else None,
         private_key=SecretStr(key) if key else None,
         private_key_passphrase=SecretStr(phrase) if phrase else None,

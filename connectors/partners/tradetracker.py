@@ -2,8 +2,8 @@
 
 API: ws.tradetracker.com/soap/affiliate and its WSDL, read 2026-11-23. rpc/encoded, SOAP 1.1.
 Auth: `authenticate(customerID, passphrase)` sets a session cookie. Paging: limit and offset, sorted by ID, so that what
-is registered meanwhile comes last; at the end the last row of every page but one is asked for again, to see that
-nothing was taken out meanwhile.
+is registered meanwhile comes last; at the end the last row of every page is asked for again with the one after it, to
+see that nothing was taken out meanwhile and that nothing follows (a service may cap the limit it was asked for).
 Window: by registration date, both ends inclusive; filters without an offset are clock readings at the partner
 (Europe/Amsterdam, the account's zone). Amounts: xsd:decimal. Times: xsd:dateTime, usually with an offset.
 Reversals: mutating (the same ID becomes `rejected`, with a reason). Paid is the flag `paidOut`.
@@ -22,7 +22,15 @@ import pyarrow as pa
 from lxml import etree
 from pydantic import SecretStr
 
-from connectors.partners.account_settings import NO_CLOCK, observed, secret, setting, several, split_window
+from connectors.partners.account_settings import (
+    NO_CLOCK,
+    observed,
+    secret,
+    setting,
+    several,
+    split_window,
+    whole_setting,
+)
 from connectors.partners.rows import Broken, Values, batches
 from connectors.transport import answer as transport
 from connectors.transport.http import HttpClient, HttpSettings
@@ -48,7 +56,8 @@ if TYPE_CHECKING:
 WSDL = Path(__file__).with_name("tradetracker.wsdl")
 PAGES_MAX = 2_000
 _URL = "https://ws.tradetracker.com/soap/affiliate"
-_PAGE_ROWS = "500"
+_PAGE_ROWS = 500
+_PAGE_ROWS_MAX = 10_000
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 _ROW = "{*}item"
 _ARRAY = "{*}conversionTransactions"
@@ -98,13 +107,15 @@ class TradeTracker:
             credential="passphrase",
             other_secrets=(passphrase,),
         )
-        page_rows = int(setting(account, credentials, "page_rows", _PAGE_ROWS))
+        page_rows = whole_setting(account, credentials, "page_rows", 1, _PAGE_ROWS_MAX, _PAGE_ROWS)
+        sites = several(account, "site_ids")
+        _check_sites(account, sites)
         place.directory.mkdir(parents=True, exist_ok=True)
         with HttpClient(settings, clock=lambda: NO_CLOCK) as http:
             service = SoapClient(WSDL, http)
             service.call(
                 "authenticate",
-                customerID=int(secret(account, credentials, "customer_id")),
+                customerID=_customer(account, credentials),
                 passphrase=passphrase.get_secret_value(),
                 sandbox=False,
                 locale=setting(account, credentials, "locale", "en_GB"),
@@ -112,7 +123,7 @@ class TradeTracker:
             )
             pages = [
                 page
-                for site in several(account, "site_ids")
+                for site in sites
                 for page in _Site(service, http, account.name, site, window, page_rows).pages(place)
             ]
         observed_at = min(observed(each.answered_at, "TradeTracker's answer") for each in pages)
@@ -121,6 +132,26 @@ class TradeTracker:
     def flatten(self, parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         """Yield the transactions of the SOAP answers as text columns."""
         return batches(tuple(_ELEMENTS), _rows(parts))
+
+
+def _customer(account: PartnerAccount, credentials: Credentials) -> int:
+    text = secret(account, credentials, "customer_id")
+    if not (text.isascii() and text.isdecimal()):
+        # It is half of a credential, so it is not shown.
+        raise Stop(
+            f"{account.name}: the customer_id in the connection {account.connection} is no number; enter the one "
+            "TradeTracker gave you."
+        )
+    return int(text)
+
+
+def _check_sites(account: PartnerAccount, sites: Sequence[str]) -> None:
+    wrong = [site for site in sites if not (site.isascii() and site.isdecimal())]
+    if wrong:
+        raise Stop(
+            f"{account.name}: the site {wrong[0][:40]!r} of the option site_ids is no number; correct it in "
+            f"config/partners/{account.name}.yaml."
+        )
 
 
 class _Page:
@@ -147,26 +178,49 @@ class _Site:
         self._page_rows = page_rows
 
     def pages(self, place: FetchPlace) -> list[_Page]:
-        """Return all pages, whose ids are all different and still the same at the end."""
-        pages: list[_Page] = []
-        while not pages or len(pages[-1].ids) == self._page_rows:
-            if len(pages) == PAGES_MAX:
-                raise Stop(f"{self._who}: more than {PAGES_MAX:,} pages of {self._page_rows}; fetch shorter windows.")
-            pages.append(self._page(len(pages), place))
-            if len(pages[-1].ids) > self._page_rows:
-                raise Stop(f"{self._who}: a page has more than the {self._page_rows} rows asked for; set page_rows.")
-        ids = [each for page in pages for each in page.ids]
-        if len(set(ids)) != len(ids):
-            raise Retry(f"{self._who}: a transaction stands on two pages, so the set moved; fetch it again.")
-        for number, page in enumerate(pages[:-1], start=1):
-            # Sorted by ID, what is taken out of a page after it was read shifts all that follows, and what stood first
-            # on the next one is read by nobody. The page's last row has then left its place.
-            if _ids(self._ask(number * self._page_rows - 1, 1).content, self._who) != page.ids[-1:]:
-                raise Retry(f"{self._who}: transactions moved between pages while they were read; fetch it again.")
-        return pages
+        """Return all pages, whose ids are all different and still the same at the end.
 
-    def _page(self, number: int, place: FetchPlace) -> _Page:
-        answer = self._ask(number * self._page_rows, self._page_rows)
+        A page with fewer rows than were asked for is not yet the end: a service may give fewer than that at once. The
+        end is where nothing follows the last row.
+        """
+        pages: list[_Page] = []
+        seen: set[str] = set()
+        full = self._page_rows
+        while True:
+            if len(pages) == PAGES_MAX:
+                raise Stop(f"{self._who}: more than {PAGES_MAX:,} pages of {full}; fetch shorter windows.")
+            page = self._page(len(pages), sum(len(each.ids) for each in pages), place)
+            if len(page.ids) > self._page_rows:
+                raise Stop(f"{self._who}: a page has more than the {self._page_rows} rows asked for; set page_rows.")
+            told = [each for each in page.ids if each is not None]
+            if len(set(told)) != len(told) or not seen.isdisjoint(told):
+                raise Retry(f"{self._who}: a transaction stands on two pages, so the set moved; fetch it again.")
+            seen.update(told)
+            if page.ids or not pages:
+                pages.append(page)
+            if len(page.ids) < full:
+                if self._is_end(pages):
+                    return pages
+                full = len(page.ids) or full
+
+    def _is_end(self, pages: Sequence[_Page]) -> bool:
+        """Return whether nothing follows the pages; Retry if what was read stands elsewhere by now.
+
+        Sorted by ID, what is taken out of a page after it was read shifts all that follows, and what stood first on
+        the next one is read by nobody. The page's last row has then left its place.
+        """
+        read_count = 0
+        following: list[str | None] = []
+        for page in pages:
+            if page.ids:
+                read_count += len(page.ids)
+                following = _ids(self._ask(read_count - 1, 2).content, self._who)
+                if following[:1] != page.ids[-1:]:
+                    raise Retry(f"{self._who}: transactions moved between pages while they were read; fetch it again.")
+        return len(following) < 2
+
+    def _page(self, number: int, offset: int, place: FetchPlace) -> _Page:
+        answer = self._ask(offset, self._page_rows)
         content, is_blanked = blank_secrets(answer.content, self._http.secrets)
         name = f"site-{self._site}-{self._window.from_on:%Y%m%d}-page-{number + 1:04d}.xml"
         path = place.directory / name
@@ -222,15 +276,23 @@ def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken]:
 
 
 def _row(element: etree._Element, told: dict[str, str | None]) -> Values | Broken:
+    if element.get("href") is not None:
+        return Broken("the row is told elsewhere (href), which is not followed", _shown(element))
     values: dict[str, str | None] = {}
     for child in element:
         name = str(child.tag).rpartition("}")[2]
         if name not in _WANTED:
             continue
         if name in values:
-            return Broken(f"{name} stands twice in the row", etree.tostring(element, encoding="unicode"))
+            return Broken(f"{name} stands twice in the row", _shown(element))
+        if name != "campaign" and (len(child) or child.get("href") is not None):
+            return Broken(f"{name} holds elements or a reference where a value was expected", _shown(element))
         values[name] = _campaign(child, told) if name == "campaign" else _text(child)
     return tuple([values.get(name) for name in _ELEMENTS.values()])
+
+
+def _shown(element: etree._Element) -> str:
+    return etree.tostring(element, encoding="unicode", with_tail=False)
 
 
 def _campaign(campaign: etree._Element, told: dict[str, str | None]) -> str | None:

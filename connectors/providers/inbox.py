@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
+from connectors.transport.host_key import host_key_lines
 from connectors.transport.sftp import Part, SftpConnection, SftpSettings
 from etl.core.configuration import Bank
 from etl.core.connector import Credentials
@@ -58,7 +59,7 @@ def sftp_settings(bank: Bank, credentials: Credentials) -> SftpSettings:
         host=credentials["host"],
         port=int(credentials.get("port") or 22),
         username=credentials["username"],
-        host_keys=tuple(credentials["host_key"].split(",")),
+        host_keys=host_key_lines(credentials["host_key"]),
         password=SecretStr(password) if password else None,
         private_key=SecretStr(key) if key else None,
     )

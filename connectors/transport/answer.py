@@ -11,6 +11,8 @@ from etl.core.errors import Retry, Stop
 _HTML = re.compile(rb"<\s*(?:!doctype\s+html|html[\s>/])", re.IGNORECASE)
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
 _LOOK_AHEAD_BYTES = 2048
+RETRY_AFTER_SECONDS_MAX = 86_400
+"""Whoever says later is asked again after a day all the same."""
 
 
 class Expects(StrEnum):
@@ -37,30 +39,33 @@ class Answer:
 
 def instant_of(date_header: str | None, fallback: datetime) -> datetime:
     """Return the instant of a Date header in UTC, or the fallback where there is none or it is no HTTP date."""
-    if date_header:
-        try:
-            instant = parsedate_to_datetime(date_header)
-        except ValueError:
-            return fallback.astimezone(UTC)
-        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-    return fallback.astimezone(UTC)
+    instant = _http_date(date_header)
+    return fallback.astimezone(UTC) if instant is None else instant
 
 
-def retry_after_seconds(header: str | None, answered_at: datetime) -> int | None:
-    """Return the seconds a Retry-After header asks to wait (digits or an HTTP date), never negative, None if it says
-    nothing.
+def retry_after_seconds(header: str | None, date_header: str | None) -> int | None:
+    """Return the seconds a Retry-After header asks to wait, from 0 to a day, None if it says nothing that can be used.
+
+    It says digits, or an HTTP date: that is counted from the Date of the same answer, by the partner's own clock, and
+    means nothing without one.
     """
-    if not header:
-        return None
-    text = header.strip()
+    text = (header or "").strip()
     if text.isascii() and text.isdigit():
-        return int(text[:9])
-    try:
-        until = parsedate_to_datetime(text)
-    except ValueError:
+        return min(int(text[:9]), RETRY_AFTER_SECONDS_MAX)
+    until, told_at = _http_date(text), _http_date(date_header)
+    if until is None or told_at is None:
         return None
-    until = until.replace(tzinfo=UTC) if until.tzinfo is None else until
-    return max(0, round((until - answered_at).total_seconds()))
+    return min(max(0, round((until - told_at).total_seconds())), RETRY_AFTER_SECONDS_MAX)
+
+
+def _http_date(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        instant = parsedate_to_datetime(text)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def check_kind(answer: Answer, expects: Expects, who: str) -> None:

@@ -36,9 +36,14 @@ def read_pinned_key(text: str, connection: str) -> PinnedKey:
             pass
     raise Stop(
         f"{connection}: the pinned host key {text[:60]!r} cannot be read. Write it as 'type base64' (a line of "
-        "ssh-keyscan without "
-        f"the host) or 'SHA256:...' (of ssh-keygen -lf), after comparing it with what the partner tells you."
+        "ssh-keyscan without the host) or 'SHA256:...' (of ssh-keygen -lf), several keys one a line, after "
+        "comparing it with what the partner tells you."
     )
+
+
+def host_key_lines(text: str) -> tuple[str, ...]:
+    """Return the pinned keys of a connection's `host_key`: one a line, several while a server changes its key."""
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def fingerprint_of(key: bytes) -> str:

@@ -27,6 +27,7 @@ from pydantic import SecretStr
 
 from connectors.transport.answer import Answer, Expects, check_kind, instant_of, retry_after_seconds
 from connectors.transport.budget import Budget
+from connectors.transport.encoding import GZIP, UNPACKED, CutOffError, DamagedError, unpacked
 from connectors.transport.redaction import quieten_wire_logs, redact_text, redact_url
 from etl.core.errors import Retry, Stop
 
@@ -263,7 +264,7 @@ class HttpClient:
         except httpx.TimeoutException as error:
             self._must_be_repeatable(call, shown, type(error).__name__)
             raise _AgainError(f"{shown} did not answer in time ({type(error).__name__})") from None
-        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise Stop(
                 f"{self.settings.connection}: {shown} cannot be called ({self._redacted(error)}); correct the "
                 "connection."
@@ -271,9 +272,13 @@ class HttpClient:
         except httpx.TransportError as error:
             self._must_be_repeatable(call, shown, self._redacted(error))
             raise _AgainError(f"{shown}: the answer was cut off ({self._redacted(error)})") from None
-        except httpx.DecodingError:
+        except CutOffError as error:
+            self._must_be_repeatable(call, shown, str(error))
+            raise _AgainError(f"{shown}: the answer was cut off ({error})") from None
+        except DamagedError as error:
             raise Stop(
-                f"{self.settings.connection}: the answer of {shown} is compressed and damaged; ask the partner."
+                f"{self.settings.connection}: the answer of {shown} is compressed and damaged ({error}); ask the "
+                "partner."
             ) from None
 
     def _must_be_repeatable(self, call: _Call, shown: str, why: str) -> None:
@@ -291,13 +296,16 @@ class HttpClient:
             answer = Answer(self._body(response, shown), answered_at, status, content_type, shown)
             check_kind(answer, call.expects, self.settings.connection)
             return answer
-        if response.is_redirect:
+        if response.is_redirect and "Location" in response.headers:
             target = url.join(response.headers["Location"])
             self._check_origin(target, f"{shown} redirects to")
             if call.method == "GET":
                 return target
         raise self._refusal(
-            call, shown, response, retry_after_seconds(response.headers.get("Retry-After"), answered_at)
+            call,
+            shown,
+            response,
+            retry_after_seconds(response.headers.get("Retry-After"), response.headers.get("Date")),
         )
 
     def _refusal(self, call: _Call, shown: str, response: httpx.Response, after_seconds: int | None) -> Exception:
@@ -321,6 +329,16 @@ class HttpClient:
             f"check what was asked for against the partner's documentation."
         )
 
+    def _encoding(self, response: httpx.Response, shown: str) -> str:
+        """Return how the body is packed; Stop for a compression nobody asked for, such as one inside another."""
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in (*UNPACKED, GZIP):
+            raise Stop(
+                f"{self.settings.connection}: the answer of {shown} is encoded as {encoding[:60]!r}, but gzip at most "
+                "was asked for. Nothing of it is used; ask the partner."
+            )
+        return str(encoding)
+
     def _body(self, response: httpx.Response, shown: str) -> bytes:
         """Return the whole body, giving up the moment it is larger or slower than the limits allow."""
         limit = self.settings.bytes_max
@@ -329,7 +347,7 @@ class HttpClient:
             raise self._too_large(shown)
         deadline = time.monotonic() + self.settings.answer_seconds_max
         body = bytearray()
-        for piece in response.iter_bytes():
+        for piece in unpacked(response.iter_raw(), self._encoding(response, shown)):
             body += piece
             if len(body) > limit:
                 raise self._too_large(shown)
@@ -350,11 +368,11 @@ class HttpClient:
         """
         body = bytearray()
         try:
-            for piece in response.iter_bytes():
+            for piece in unpacked(response.iter_raw(), response.headers.get("Content-Encoding", "").strip().lower()):
                 body += piece
                 if len(body) >= _QUOTED_BODY_BYTES:
                     break
-        except (httpx.TransportError, httpx.DecodingError):
+        except (httpx.TransportError, DamagedError, CutOffError):
             pass
         text = " ".join(bytes(body[:_QUOTED_BODY_BYTES]).decode("utf-8", "replace").split())
         text = redact_text("".join(each if each.isprintable() else "?" for each in text), self.secrets)

@@ -15,6 +15,8 @@ from etl.core.errors import Stop
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config"
 AWIN = "partners/awin_main.yaml"
+RAKUTEN = "partners/rakuten_main.yaml"
+BANK = "banks/house_bank.yaml"
 
 
 @pytest.fixture
@@ -64,12 +66,24 @@ def test_the_hash_follows_what_is_said_and_not_how(folder: Path) -> None:
         (AWIN, "partner: awin", "partner: awwin", "partner: 'awwin' is not one of"),
         (AWIN, "connection: awin\n", "", "'connection' is a required property"),
         (AWIN, "payable_on: approval", "payable_on: someday", "cashback_payable_on: 'someday' is not one of"),
-        (AWIN, "calls_per_minute: 20", "calls_per_minute: 0.5", "options.calls_per_minute: 0.5 is not valid"),
+        (AWIN, "calls_per_minute: 20", "calls_per_minute: 0", "options.calls_per_minute: 0 is less than"),
+        (
+            AWIN,
+            "calls_per_minute: 20",
+            "call_per_minute: 20",
+            "options: Unevaluated properties are not allowed ('call_",
+        ),
+        (AWIN, 'start_on: "2026-09-01"', "start_on: 2026-09-01", "options.start_on: "),
+        (RAKUTEN, '["3", "9"]', '["3", "3"]', "options.networks: ['3', '3'] has non-unique elements"),
+        (RAKUTEN, "_{date}.csv", ".csv", "options.file_name: "),
+        (RAKUTEN, "directory:", "host_key: ssh-rsa AAAA,ssh-rsa BBBB\n  directory:", "options.host_key: "),
+        (BANK, "payments_max: 100000", "batch_booking: yes", "options.batch_booking: True is not one of"),
+        (BANK, "payments_max: 100000", "debtor_town: Berlin", "'debtor_country' is a dependency of 'debtor_town'"),
         ("entity.yaml", "base_currency: EUR", "base_currency: euro", "base_currency: 'euro' does not match"),
         ("clicks/tracker.yaml", "overlap_minutes: 360", "overlap_minutes: -1", "overlap_minutes: -1 is less than"),
         ("clicks/tracker.yaml", "table: users", "table: users; drop table x", "payees.table: "),
-        ("banks/house_bank.yaml", "threshold_minor: 500", "threshold_minor: 0", "threshold_minor: 0 is less than"),
-        ("banks/house_bank.yaml", "rail: sepa", "rail: [", "cannot be read as YAML"),
+        (BANK, "threshold_minor: 500", "threshold_minor: 0", "threshold_minor: 0 is less than"),
+        (BANK, "rail: sepa", "rail: [", "cannot be read as YAML"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_file(folder: Path, file: str, old: str, new: str, told: str) -> None:

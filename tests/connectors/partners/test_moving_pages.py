@@ -13,7 +13,7 @@ import pytest
 from connectors.partners import connector_for
 from connectors.transport.xml import iterate_elements
 from etl.core.connector import Credentials, FetchPlace, Window
-from etl.core.errors import Retry
+from etl.core.errors import Retry, Stop
 from tests.connectors.transport.web_server import Request, answer, serving
 from tests.parse.answers import account, tradetracker_answer, tradetracker_row
 
@@ -31,13 +31,14 @@ class Partner:
     ids: list[int]
     moves: dict[int, Callable[[list[int]], None]] = field(default_factory=dict)
     calls: int = 0
+    limit_max: int = 1_000
 
     def __call__(self, request: Request, out: BinaryIO) -> None:
         if move := self.moves.get(self.calls):
             move(self.ids)
         self.calls += 1
         limit, offset = (_number(request, name) for name in ("limit", "offset"))
-        shown = sorted(self.ids)[offset : offset + limit]
+        shown = sorted(self.ids)[offset : offset + min(limit, self.limit_max)]
         body = LOGGED_IN if limit == 0 else tradetracker_answer(*(tradetracker_row(ID=str(each)) for each in shown))
         answer(body, Content_Type="text/xml", Date="Thu, 01 Oct 2026 06:00:00 GMT")(request, out)
 
@@ -47,10 +48,10 @@ def _number(request: Request, name: str) -> int:
     return int(found[0] or 0) if found else 0
 
 
-def fetched_ids(partner: Partner, folder: Path) -> list[int]:
+def fetched_ids(partner: Partner, folder: Path, page_rows: int = PAGE_ROWS) -> list[int]:
     """Return the ids of the only answer of a fetch, page after page."""
     with serving(partner) as server:
-        mine = account("tradetracker", site_ids=("1",), page_rows=PAGE_ROWS, url=server.url)
+        mine = account("tradetracker", site_ids=("1",), page_rows=page_rows, url=server.url)
         connector = connector_for("tradetracker")
         secrets = Credentials({"customer_id": "1", "passphrase": "hush-hush-hush"})
         window = Window(date(2026, 9, 1), date(2026, 10, 1))
@@ -62,6 +63,25 @@ def fetched_ids(partner: Partner, folder: Path) -> list[int]:
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 6])
 def test_a_set_at_rest_is_read_whole(count: int, tmp_path: Path) -> None:
     assert fetched_ids(Partner(list(range(count))), tmp_path) == list(range(count))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 6, 7])
+def test_a_service_that_gives_fewer_rows_than_it_was_asked_for_is_read_whole(count: int, tmp_path: Path) -> None:
+    partner = Partner(list(range(count)), limit_max=3)
+    assert fetched_ids(partner, tmp_path, page_rows=500) == list(range(count))
+
+
+def test_a_service_that_ignores_the_limit_stops(tmp_path: Path) -> None:
+    class Deaf(Partner):
+        def __call__(self, request: Request, out: BinaryIO) -> None:
+            shown = tradetracker_answer(*(tradetracker_row(ID=str(each)) for each in self.ids))
+            body = shown if _number(request, "limit") else LOGGED_IN
+            answer(body, Content_Type="text/xml", Date="Thu, 01 Oct 2026 06:00:00 GMT")(request, out)
+
+    with pytest.raises(Stop, match="more than the 2 rows"):
+        fetched_ids(Deaf([1, 2, 3]), tmp_path)
+    with pytest.raises(Retry, match="stands on two pages"):
+        fetched_ids(Deaf([1, 2, 3]), tmp_path, page_rows=3)
 
 
 def test_a_row_that_is_registered_meanwhile_comes_last_or_next_time(tmp_path: Path) -> None:

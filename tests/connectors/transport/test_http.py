@@ -1,6 +1,9 @@
 """Promises of the HTTP client, kept against a server that misbehaves on the wire."""
 
+import gzip
 import logging
+import random
+import resource
 import socket
 import threading
 import traceback
@@ -12,7 +15,7 @@ from typing import Any, BinaryIO
 import pytest
 from pydantic import SecretStr
 
-from connectors.transport.answer import Expects
+from connectors.transport.answer import Expects, retry_after_seconds
 from connectors.transport.http import HttpClient, HttpSettings
 from etl.core.errors import Retry, Stop
 from tests.connectors.transport.web_server import Request, WebServer, answer, serving
@@ -318,3 +321,75 @@ def test_the_environment_cannot_replace_the_token_or_the_way(monkeypatch: pytest
     with serving(answer()) as server, client(server) as http:
         http.get("/")
         assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+def packed(*members: bytes) -> bytes:
+    return b"".join(gzip.compress(each) for each in members)
+
+
+def test_a_packed_answer_is_unpacked_to_its_end_whatever_its_members() -> None:
+    script = answer(packed(b"[" + b"1," * 3_000_000, b"1]"), Content_Encoding="gzip")
+    with serving(script) as server, client(server) as http:
+        assert http.get("/").content == b"[" + b"1," * 3_000_000 + b"1]"
+
+
+@pytest.mark.parametrize("missing", [1, 8, 9, 200])
+def test_a_packed_answer_that_was_cut_is_no_answer_even_if_what_came_looks_whole(missing: int) -> None:
+    body = packed(b"[" + random.Random(1).randbytes(4_000).hex().encode() + b"]")[:-missing]
+    with (
+        serving(answer(body, Content_Encoding="gzip")) as server,
+        client(server) as http,
+        pytest.raises(Retry, match="cut off"),
+    ):
+        http.get("/", expects=Expects.ANY)
+
+
+@pytest.fixture(scope="module")
+def bomb() -> bytes:
+    return gzip.compress(gzip.compress(bytes(100_000_000), 1), 1)
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "deflate"])
+def test_a_compression_nobody_asked_for_is_not_unpacked(encoding: str, status: int, bomb: bytes) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    told = "encoded as" if status == 200 else f"HTTP {status}"
+    with (
+        serving(answer(bomb, status, Content_Encoding=encoding)) as server,
+        client(server) as http,
+        pytest.raises((Stop, Retry), match=told),
+    ):
+        http.get("/")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
+
+
+def test_a_bomb_is_given_up_at_the_limit() -> None:
+    script = answer(gzip.compress(bytes(50_000_000), 1), Content_Encoding="gzip")
+    with serving(script) as server, client(server, bytes_max=1_000_000) as http, pytest.raises(Stop, match="larger"):
+        http.get("/")
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 -1200", "Sun, 99 Foo 2026 00:00:00 GMT", "0", "x" * 9_000])
+def test_a_date_that_is_none_is_no_date(date: str) -> None:
+    with serving(answer(Date=date)) as server, client(server) as http:
+        assert http.get("/").answered_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "date", "seconds"),
+    [
+        ("99999999999", None, 86_400),
+        ("Fri, 31 Dec 2027 23:59:59 GMT", None, None),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", "Sun, 01 Mar 2026 09:14:00 GMT", None),
+        ("Fri, 31 Dec 2027 23:59:59 GMT", "Sun, 01 Mar 2026 09:14:00 GMT", 86_400),
+        ("Sun, 01 Mar 2026 09:13:00 GMT", "Sun, 01 Mar 2026 09:14:00 GMT", 0),
+        ("-5", None, None), ("1.5", None, None), ("soon", None, None), ("", None, None),
+    ],
+)  # fmt: skip
+def test_no_partner_makes_us_wait_for_years(retry_after: str, date: str | None, seconds: int | None) -> None:
+    assert retry_after_seconds(retry_after, date) == seconds
+
+
+def test_a_redirect_that_leads_nowhere_stops() -> None:
+    with serving(answer(status=302)) as server, client(server) as http, pytest.raises(Stop, match="HTTP 302"):
+        http.get("/")
