@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from etl.core.configuration import PartnerAccount
 from etl.core.connector import Answer, ChangeFeed, Connector, ConnectorFacts, Credentials, FetchPlace, Window
 from etl.core.context import Context
+from etl.core.delivery import UNREAD
 from etl.core.errors import Stop
 from etl.core.warehouse import fetch as fetch_table
 
@@ -18,7 +19,12 @@ REREAD_DAYS_BY_CHANGE_DATE = 3
 REREAD_DAYS_ROLLING = 31
 NOT_FINAL_DAYS_MAX = 400
 
-_WINDOWS = pa.schema([pa.field("window_from", pa.date32()), pa.field("window_until", pa.date32())])
+CLOCK_AHEAD_MAX = timedelta(days=1)
+"""No answer is dated later than this after we asked, however slow the budget was or wrong a clock."""
+
+_WINDOW = [pa.field("window_from", pa.date32()), pa.field("window_until", pa.date32())]
+_TOLD = pa.schema([*_WINDOW, pa.field("observed_at", pa.timestamp("us"))])
+_UNREAD = pa.schema([pa.field("delivery_id", pa.string()), *_WINDOW])
 _INSTANTS = pa.schema([pa.field("occurred_at", pa.timestamp("us"))])
 
 
@@ -40,6 +46,8 @@ def fetch(
         budget_directory=budget_directory or context.temporary / "budget",
     )
     answers = list(connector.fetch(account, credentials, window, place))
+    for answer in answers:
+        _check_clock(context, account, answer)
     covered = {day for answer in answers for day in _days(answer.window)}
     missing = [day for day in _days(window) if day not in covered]
     if missing:
@@ -50,12 +58,28 @@ def fetch(
     return sorted(answers, key=lambda answer: (answer.observed_at, answer.window.from_on))
 
 
+def _check_clock(context: Context, account: PartnerAccount, answer: Answer) -> None:
+    """Raise Stop for an answer whose clock cannot be right: versions are ordered by it, for ever."""
+    told = f"{account.name}: the answer for {answer.window} is dated {answer.observed_at.isoformat()} UTC"
+    if answer.observed_at > context.known_at + CLOCK_AHEAD_MAX:
+        raise Stop(
+            f"{told}, but here it is {context.known_at.isoformat()}: all that comes later would count as older. "
+            "Nothing was landed; find out whose clock is wrong, the partner's or this machine's."
+        )
+    if answer.observed_at < _midnight(answer.window.from_on, account.zone):
+        raise Stop(
+            f"{told}, before its window begins, so it cannot know it. Nothing was landed; ask for a window that has "
+            "begun, or the partner why its clock is slow."
+        )
+
+
 def windows_due(context: Context, account: PartnerAccount, connector: Connector, day: date) -> list[Window]:
     """Return the windows to fetch on `day`, oldest first: all their days lie before it.
 
     Windows are tiles of `window_days` from the account's option `start_on`. A tile is due if it was not fetched whole
-    yet, if it lies in the last `reread_days`, or, for a partner without a change feed, if it holds a sale that is not
-    final: pending, or approved and not paid. A sale older than `not_final_days_max` (400) no longer counts.
+    yet (or only by an answer that cannot be read), if it lies in the last `reread_days`, or, for a partner without a
+    change feed, if it holds a sale that is not final: pending, or approved and not paid. A sale older than
+    `not_final_days_max` (400) no longer counts.
     """
     facts = connector.facts
     tiles = _tiles(account, facts, day)
@@ -63,7 +87,7 @@ def windows_due(context: Context, account: PartnerAccount, connector: Connector,
         return []
     default = REREAD_DAYS_ROLLING if facts.change_feed is ChangeFeed.ROLLING_REREAD else REREAD_DAYS_BY_CHANGE_DATE
     reread_from = day - timedelta(days=_number(account, "reread_days", default))
-    delivered = _delivered_days(context, account)
+    delivered = _delivered_days(context, account, facts)
     not_final = _not_final_days(context, account, facts, day)
     due = [
         tile
@@ -104,11 +128,30 @@ def _number(account: PartnerAccount, name: str, default: int) -> int:
     return value
 
 
-def _delivered_days(context: Context, account: PartnerAccount) -> set[date]:
-    query = "SELECT DISTINCT window_from, window_until FROM ops.delivery WHERE partner_account = %s"
+def _delivered_days(context: Context, account: PartnerAccount, facts: ConnectorFacts) -> set[date]:
+    """Return the days that answers have told whole and readably.
+
+    Where windows are read again, a day counts once an answer was given after it was over. A file has the date that its
+    writer gave it, which may be earlier: it is read again for some days anyway.
+    """
+    query = """
+        SELECT window_from, window_until, max(observed_at) AS observed_at
+        FROM ops.delivery
+        WHERE partner_account = %s
+        GROUP BY window_from, window_until
+        ORDER BY window_from, window_until
+    """
     with context.warehouse.transaction() as connection:
-        rows = fetch_table(connection, query, _WINDOWS, (account.name,)).to_pylist()
-    return {day for row in rows for day in _days(Window(row["window_from"], row["window_until"]))}
+        told = fetch_table(connection, query, _TOLD, (account.name,)).to_pylist()
+        unread = fetch_table(connection, UNREAD, _UNREAD, (account.name,)).to_pylist()
+    is_rolling = facts.change_feed is ChangeFeed.ROLLING_REREAD
+    whole = {
+        day
+        for row in told
+        for day in _days(Window(row["window_from"], row["window_until"]))
+        if not is_rolling or row["observed_at"] >= _midnight(day + timedelta(days=1), account.zone)
+    }
+    return whole - {day for row in unread for day in _days(Window(row["window_from"], row["window_until"]))}
 
 
 def _not_final_days(context: Context, account: PartnerAccount, facts: ConnectorFacts, day: date) -> set[date]:
@@ -145,6 +188,11 @@ def _joined(windows: list[Window], days_max: int) -> list[Window]:
         else:
             joined.append(window)
     return joined
+
+
+def _midnight(day: date, zone: str) -> datetime:
+    """Return the instant (naive UTC) at which a day begins on the clocks of a zone."""
+    return datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC).replace(tzinfo=None)
 
 
 def _days(window: Window) -> list[date]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from etl.core.configuration import PartnerAccount
 from etl.core.connector import Connector
 from etl.core.context import Context, StageResult
+from etl.core.delivery import UNREAD
 from etl.core.errors import Stop
 from etl.core.judgement import REJECT, Delivery, Rows, Source, parsed_groups
 from etl.core.schemas import TRANSACTION
@@ -26,6 +27,7 @@ REJECTS_MAX = 100_000
 """More of one delivery are no wrong rows but another dialect, and would not fit in memory."""
 
 _DUE = pa.schema([pa.field("delivery_id", pa.string())])
+_UNREAD = pa.schema([*_DUE, pa.field("window_from", pa.date32()), pa.field("window_until", pa.date32())])
 _DUE_PART = pa.schema([*_DUE, pa.field("object_path", pa.string()), pa.field("media_type", pa.string())])
 
 
@@ -35,11 +37,12 @@ def parse(
     """Return what was parsed: all deliveries of the account that lack a parse of this parse_version, or those named.
 
     Deliveries judged together commit together. One that cannot be parsed at all does not keep the others from it: Stop
-    is raised at the end, naming it and what is wrong with it.
+    is raised at the end, naming it and what is wrong with it, unless a later delivery that could be parsed tells all of
+    it again; the note counts it then.
     """
     due = _due(context, account, connector, delivery_ids)
     counts = {"deliveries": 0, "rows": 0, "transactions": 0, "rejects": 0}
-    broken: list[str] = []
+    broken: dict[str, str] = {}
     files: dict[str, _File] = {}
     context.temporary.mkdir(parents=True, exist_ok=True)
     # A folder of its own: a run that is tried again while it is still alive must not write into the other's files.
@@ -55,15 +58,19 @@ def parse(
                 ended.append(files.pop(delivery.delivery_id))
                 file.close()
                 if delivery.error is not None:
-                    broken.append(f"delivery {delivery.delivery_id[:12]}: {delivery.error}")
+                    broken[delivery.delivery_id] = f"delivery {delivery.delivery_id[:12]}: {delivery.error}"
             whole = [file for file in ended if file.delivery.error is None]
             for name, count in _committed(context, account, connector.facts.parse_version, whole).items():
                 counts[name] += count
             for file in ended:
                 file.local.unlink()
-    if broken:
-        raise Stop(f"{account.name}: {len(broken)} of {len(due)} deliveries cannot be parsed. " + " ".join(broken))
+    waiting = _unread(context, account) & broken.keys() if broken else set()
+    if waiting:
+        told = " ".join(broken[delivery_id] for delivery_id in sorted(waiting))
+        raise Stop(f"{account.name}: {len(waiting)} of {len(due)} deliveries cannot be parsed. {told}")
     note = f"{counts['rows']:,} rows of {counts['deliveries']} deliveries, {counts['rejects']:,} rejects"
+    if broken:
+        note += f"; {len(broken)} that cannot be read, told again since by later ones"
     return StageResult("parse", account.name, tuple(counts.items()), note)
 
 
@@ -113,6 +120,11 @@ def _too_many(rejects: Sequence[pa.Table], transaction_count: int) -> Stop | Non
         f"more than {REJECTS_MAX:,} rows are rejected and {transaction_count:,} accepted; the last reject says: "
         f"{last.get('reason')}. This is another dialect: correct the parser and raise its parse_version."
     )
+
+
+def _unread(context: Context, account: PartnerAccount) -> set[str]:
+    with context.warehouse.transaction() as connection:
+        return set(fetch_table(connection, UNREAD, _UNREAD, (account.name,))["delivery_id"].to_pylist())
 
 
 def _due(

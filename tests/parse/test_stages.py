@@ -13,14 +13,14 @@ import pytest
 
 from connectors.partners import connector_for
 from connectors.partners.rows import batches
-from etl.core.connector import Answer, Part, Window
+from etl.core.connector import Answer, Credentials, Part, Window
 from etl.core.context import Context
 from etl.core.errors import Stop
 from etl.core.schemas import TRANSACTION
-from etl.fetch import windows_due
+from etl.fetch import fetch, windows_due
 from etl.land import land
 from etl.parse import parse
-from tests.parse.answers import account, awin_answer, awin_row
+from tests.parse.answers import account, awin_answer, awin_row, rakuten_answer
 from tests.parse.stage_context import count_of, forget, stage_context
 
 AWIN = connector_for("awin")
@@ -92,13 +92,82 @@ def test_a_delivery_that_cannot_be_parsed_is_named_and_does_not_keep_the_others(
     context: Context, tmp_path: Path
 ) -> None:
     mine = account("awin")
-    bad = answered(tmp_path, b'{"error":"oops"}')
+    land(context, mine, AWIN, [answered(tmp_path, awin_answer(awin_row()))])
+    bad = answered(tmp_path, b'{"error":"oops"}', observed_at=OBSERVED + timedelta(days=1))
     land(context, mine, AWIN, [bad])
-    land(context, mine, AWIN, [answered(tmp_path, awin_answer(awin_row()), observed_at=OBSERVED + timedelta(days=1))])
     with pytest.raises(Stop, match=r"1 of 2 deliveries cannot be parsed.*oops"):
         parse(context, mine, AWIN)
     assert count_of(context, "ops.parse") == 1
     assert not list((tmp_path / "temporary").rglob("*.parquet"))
+
+
+def test_an_unreadable_delivery_no_longer_stops_once_a_later_one_tells_all_of_it(
+    context: Context, tmp_path: Path
+) -> None:
+    mine = account("awin", start_on="2026-03-01", reread_days=0)
+
+    def told(content: bytes, days: int, window: Window = WINDOW) -> None:
+        at = OBSERVED + timedelta(days=days)
+        land(context, mine, AWIN, [answered(tmp_path, content, observed_at=at, window=window)])
+
+    told(b'{"error":"oops"}', 0)
+    whole, shorter = awin_answer(awin_row()), Window(WINDOW.from_on, WINDOW.until_on - timedelta(days=1))
+    told(whole, -1)
+    told(whole, 1, shorter)
+    with pytest.raises(Stop, match="1 of 3 deliveries"):
+        parse(context, mine, AWIN)
+    # Its days are asked for again, though other answers for them are there.
+    assert [str(window) for window in windows_due(context, mine, AWIN, WINDOW.until_on)] == [str(WINDOW)]
+    told(whole, 2)
+    assert "1 that cannot be read, told again" in parse(context, mine, AWIN).note
+    assert count_of(context, "ops.parse") == 3
+    assert windows_due(context, mine, AWIN, WINDOW.until_on) == []
+
+
+def test_a_day_told_before_it_was_over_is_asked_for_again(context: Context, tmp_path: Path) -> None:
+    mine = account("awin", start_on="2026-03-01", reread_days=0)
+    # The last day ends at midnight in Berlin, 22:00 UTC in summer.
+    for at, due in (("2026-03-31T21:59:59", True), ("2026-03-31T22:00:00", False)):
+        land(context, mine, AWIN, [answered(tmp_path, b"[]", observed_at=datetime.fromisoformat(at))])
+        parse(context, mine, AWIN)
+        assert bool(windows_due(context, mine, AWIN, WINDOW.until_on)) is due
+
+
+class _Says:
+    """A connector that has one answer, dated as it is told."""
+
+    facts = AWIN.facts
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+    def fetch(self, *_: object) -> Sequence[Answer]:
+        return [self.answer]
+
+    def flatten(self, parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+        return AWIN.flatten(parts)
+
+
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        ("2026-11-02T06:00:01", "whose clock is wrong"),
+        ("2026-11-02T06:00:00", None),
+        # The window begins at midnight in Berlin, an hour before UTC's.
+        ("2026-02-28T23:00:00", None),
+        ("2026-02-28T22:59:59", "before its window begins"),
+        ("1970-01-01T00:00:00", "before its window begins"),
+    ],
+)
+def test_an_answer_dated_when_it_cannot_have_been_given_is_not_landed(
+    at: str, told: str | None, context: Context, tmp_path: Path
+) -> None:
+    connector = _Says(answered(tmp_path, b"[]", observed_at=datetime.fromisoformat(at)))
+    if told is None:
+        assert len(fetch(context, account("awin"), connector, Credentials({}), WINDOW)) == 1
+    else:
+        with pytest.raises(Stop, match=told):
+            fetch(context, account("awin"), connector, Credentials({}), WINDOW)
 
 
 def parsed_rows(context: Context) -> list[tuple[object, ...]]:
@@ -130,7 +199,9 @@ def test_it_does_not_matter_which_deliveries_are_judged_together(
         folder = tmp_path / str(number)
         folder.mkdir()
         content = b'{"error":"oops"}' if number == 2 else awin_answer(*rows)
-        answers.append(answered(folder, content, observed_at=OBSERVED + timedelta(hours=number)))
+        # A later one that covers the broken one's window would tell it again.
+        window = Window(WINDOW.from_on, WINDOW.until_on + timedelta(days=number == 2))
+        answers.append(answered(folder, content, observed_at=OBSERVED + timedelta(hours=number), window=window))
     land(context, mine, AWIN, answers)
     said = []
     for limit, value in (("ROWS", 65_536), ("ROWS", 9), ("BYTES", 6_000), ("DELIVERIES", 3)):
@@ -182,6 +253,7 @@ def test_windows_are_due_that_are_new_recent_or_hold_a_sale_not_final(context: C
         "2026-02-10..2026-02-15",
     ]  # fmt: skip
     land(context, mine, AWIN, [answered(tmp_path, b"[]", window=tile) for tile in tiles])
+    parse(context, mine, AWIN)
     recent = ["2026-01-31..2026-02-10", "2026-02-10..2026-02-15"]
     assert [str(tile) for tile in windows_due(context, mine, AWIN, day)] == recent
     # 23:30 UTC of the 10th is the 11th in Berlin, where the account counts its days.
@@ -214,10 +286,11 @@ def test_days_of_files_are_fetched_once_and_in_long_windows(context: Context, tm
     due = windows_due(context, mine, rakuten, day)
     assert [str(window) for window in due] == ["2026-01-01..2026-02-01", "2026-02-01..2026-02-15"]
     files = [
-        answered(tmp_path, b"same", window=Window(one, one + timedelta(days=1)))
+        answered(tmp_path, rakuten_answer("No Results Found"), window=Window(one, one + timedelta(days=1)))
         for one in (date(2026, 1, 1) + timedelta(days=number) for number in range(45))
     ]
     land(context, mine, rakuten, files)
+    parse(context, mine, rakuten)
     assert [str(window) for window in windows_due(context, mine, rakuten, day)] == ["2026-02-12..2026-02-15"]
 
 
