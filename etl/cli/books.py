@@ -9,9 +9,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from etl.cli.app import AsJson, actor, app, installation, out, told
+from etl.cli.app import AsJson, actor, app, installation, out, show, told
+from etl.cli.stages import reference
 from etl.core.context import Context
 from etl.installation import clock
+
+export = typer.Typer(no_args_is_help=True, help="The books for other people's programs: an ERP, an auditor's ledger.")
+app.add_typer(export, name="export")
 
 Month = Annotated[datetime, typer.Option("--month", formats=["%Y-%m"], help="The period, as 2026-09.")]
 
@@ -61,3 +65,27 @@ def restatement(
         out.print(table)
     else:
         out.print("`--documents` shows the entries, `tallyback trace SALE` what stands behind one.")
+
+
+@export.command("journal")
+def export_journal(
+    month: Month,
+    output: Annotated[Path, typer.Option("--out", help="Folder for the CSV and its manifest.")],
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Of a month that is not closed: the bytes may change.")
+    ] = False,
+) -> None:
+    """Write the journal of a closed month for the ERP: per day, general ledger account and currency."""
+    from etl.export_journal import export_journal as export_month
+
+    with told():
+        show(export_month(_context(), month.date(), output, is_draft=draft))
+
+
+@reference.command("gl")
+def reference_gl(file: Annotated[Path, typer.Argument(help="CSV: kind, gl_account, statement.")]) -> None:
+    """Load the map from kinds of account to the general ledger; every kind in use must be in it."""
+    from etl.export_journal import load_map
+
+    with told():
+        show(load_map(_context(), file))
