@@ -50,6 +50,9 @@ _ZONES = frozenset(
     | {"UTC"}
 )
 
+_FLAG = "paid_to_publisher"
+"""The one column that is a truth value; one anywhere else is no text."""
+
 # Column, and where it stands in a row: a key, or an object's key and the key in it.
 _PATHS: Mapping[str, tuple[str, ...]] = {
     "id": ("id",),
@@ -156,9 +159,11 @@ def _row(element: dict[str, Json]) -> Values | Broken:
         for key in path:
             # Absent, null and an absent object are one to Awin: a reference or amount that was not set.
             value = value.get(key) if isinstance(value, dict) else value
-        if value is True or value is False:
+        if column == _FLAG and isinstance(value, bool):
             value = "true" if value else "false"
-        if isinstance(value, dict | list) or (len(path) > 1 and not isinstance(element.get(path[0]), dict | None)):
+        if isinstance(value, bool | dict | list) or (
+            len(path) > 1 and not isinstance(element.get(path[0]), dict | None)
+        ):
             return Broken(
                 f"{column} is not where Awin's documentation puts it ({'.'.join(path)})",
                 str(element)[:RAW_CHARACTERS_MAX],

@@ -3,8 +3,8 @@
 --      the form is null, and the file that asked turns "text, but no value" into a reject. TRY_CAST stands only behind a
 --      form test, for what a form cannot say (30 February) and so that no reordering by the engine can raise.
 
--- Absent is null, never ''.
-CREATE OR REPLACE MACRO present(t) AS nullif(t, '');
+-- Absent is null, never '' and never blanks: rows that share a blank order reference are not one order.
+CREATE OR REPLACE MACRO present(t) AS CASE WHEN NOT regexp_full_match(t, '\s*') THEN t END;
 
 -- An amount with a point and at most 4 decimals that count; more zeros say nothing and are allowed (CAKE sends 14).
 CREATE OR REPLACE MACRO money(t) AS
@@ -20,9 +20,9 @@ CREATE OR REPLACE MACRO money_grouped(t) AS
 CREATE OR REPLACE MACRO whole(t) AS
     CASE WHEN regexp_full_match(t, '-?(0|[1-9][0-9]{0,17})') THEN TRY_CAST(t AS BIGINT) END;
 
--- A number that is a name: kept as text, without sign.
+-- A number that is a name: kept as text, without sign. The word null is no name: two rows that have none are not one.
 CREATE OR REPLACE MACRO identifier(t) AS
-    CASE WHEN regexp_full_match(t, '[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}') THEN t END;
+    CASE WHEN lower(t) <> 'null' AND regexp_full_match(t, '[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}') THEN t END;
 
 CREATE OR REPLACE MACRO truth(t) AS CASE t WHEN 'true' THEN true WHEN '1' THEN true WHEN 'false' THEN false WHEN '0' THEN false END;
 
