@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -33,26 +36,22 @@ def query_text(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """DuckDB with a memory limit and a place to spill; every run is a connection of its own."""
+    """DuckDB with a memory limit and a place to spill; every run is a connection of its own.
+
+    Connections of a process with equal settings share one instance, and with it the memory limit: to make one takes ten
+    times as long as a small query. What a run registers or creates must be temporary, and so its connection's alone.
+    """
 
     memory_limit: str = "2GB"
     threads: int = 2
     temporary: Path | None = None
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a fresh in-memory DuckDB: UTC, no network extensions, spilling to `temporary`."""
-        settings: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": self.memory_limit,
-            "threads": self.threads,
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-        }
+        """Return a fresh connection: UTC, no network extensions, spilling to `temporary`; nothing in it yet."""
         if self.temporary is not None:
             self.temporary.mkdir(parents=True, exist_ok=True)
-            settings["temp_directory"] = str(self.temporary)
-        connection = duckdb.connect(":memory:", config=settings)
-        connection.execute("SET preserve_insertion_order = true")
-        return connection
+        # By process: threads of an instance do not live on in a fork.
+        return _instance(os.getpid(), self.memory_limit, self.threads, self.temporary).cursor()
 
     def run(
         self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
@@ -66,6 +65,26 @@ class Engine:
             return connection.sql(query_text(name), params=dict(parameters or {})).to_arrow_table()
 
 
+@lru_cache(maxsize=4)
+def _instance(_pid: int, memory_limit: str, threads: int, temporary: Path | None) -> duckdb.DuckDBPyConnection:
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": memory_limit,
+        "threads": threads,
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        # What was read stays in the operating system's cache; a second one would only take memory from the queries.
+        "enable_external_file_cache": "false",
+        "preserve_insertion_order": "true",
+    }
+    if temporary is not None:
+        settings["temp_directory"] = str(temporary)
+    return duckdb.connect(":memory:", config=settings)
+
+
+# An instance that outlives the interpreter is complained of at length.
+atexit.register(_instance.cache_clear)
+
+
 def register(connection: duckdb.DuckDBPyConnection, name: str, relation: Relation) -> None:
     """Make `relation` readable under `name`: an Arrow table or reader, a Parquet file, or several read as one."""
     if isinstance(relation, pa.Table | pa.RecordBatchReader):
@@ -75,7 +94,9 @@ def register(connection: duckdb.DuckDBPyConnection, name: str, relation: Relatio
     if not paths:
         raise Stop(f"relation {name} has no files: give an empty table with its schema instead")
     listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
-    connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{listed}], hive_partitioning = false)')
+    connection.execute(
+        f'CREATE TEMP VIEW "{name}" AS SELECT * FROM read_parquet([{listed}], hive_partitioning = false)'
+    )
 
 
 def keep(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> None:

@@ -4,44 +4,44 @@
 --      form test, for what a form cannot say (30 February) and so that no reordering by the engine can raise.
 
 -- Absent is null, never '' and never blanks: rows that share a blank order reference are not one order.
-CREATE OR REPLACE MACRO present(t) AS CASE WHEN NOT regexp_full_match(t, '\s*') THEN t END;
+CREATE OR REPLACE TEMP MACRO present(t) AS CASE WHEN NOT regexp_full_match(t, '\s*') THEN t END;
 
 -- An amount with a point and at most 4 decimals that count; more zeros say nothing and are allowed (CAKE sends 14).
-CREATE OR REPLACE MACRO money(t) AS
+CREATE OR REPLACE TEMP MACRO money(t) AS
     CASE WHEN regexp_full_match(t, '-?(0|[1-9][0-9]{0,13})([.][0-9]{1,4}0{0,16})?')
          THEN TRY_CAST(t AS DECIMAL(18, 4)) END;
 
 -- The same where the dialect groups thousands by commas; groups must be whole: '1,234.5' but not '1,23,4'.
-CREATE OR REPLACE MACRO money_grouped(t) AS
+CREATE OR REPLACE TEMP MACRO money_grouped(t) AS
     CASE WHEN regexp_full_match(t, '-?[1-9][0-9]{0,2}(,[0-9]{3}){1,4}([.][0-9]{1,4}0{0,16})?')
          THEN TRY_CAST(replace(t, ',', '') AS DECIMAL(18, 4))
          ELSE money(t) END;
 
-CREATE OR REPLACE MACRO whole(t) AS
+CREATE OR REPLACE TEMP MACRO whole(t) AS
     CASE WHEN regexp_full_match(t, '-?(0|[1-9][0-9]{0,17})') THEN TRY_CAST(t AS BIGINT) END;
 
 -- A number that is a name: kept as text, without sign. The word null is no name: two rows that have none are not one.
-CREATE OR REPLACE MACRO identifier(t) AS
+CREATE OR REPLACE TEMP MACRO identifier(t) AS
     CASE WHEN lower(t) <> 'null' AND regexp_full_match(t, '[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}') THEN t END;
 
-CREATE OR REPLACE MACRO truth(t) AS CASE t WHEN 'true' THEN true WHEN '1' THEN true WHEN 'false' THEN false WHEN '0' THEN false END;
+CREATE OR REPLACE TEMP MACRO truth(t) AS CASE t WHEN 'true' THEN true WHEN '1' THEN true WHEN 'false' THEN false WHEN '0' THEN false END;
 
-CREATE OR REPLACE MACRO currency(t) AS CASE WHEN regexp_full_match(t, '[A-Z]{3}') THEN t END;
+CREATE OR REPLACE TEMP MACRO currency(t) AS CASE WHEN regexp_full_match(t, '[A-Z]{3}') THEN t END;
 
 -- A macro puts the text of its argument wherever it names it: one used in another is written out many times over, and to
 -- plan that took longer than to run it. Where an argument is long and named often, a lambda names its value instead.
 
 -- A wall clock reading as text of 19 to 26 characters, 'YYYY-MM-DD HH:MM:SS[.ffffff]', null if no such day or time is.
-CREATE OR REPLACE MACRO wall_clock(t) AS
+CREATE OR REPLACE TEMP MACRO wall_clock(t) AS
     list_transform([t], lambda told:
         CASE WHEN regexp_full_match(told, '(19|20|21)[0-9]{2}-[01][0-9]-[0-3][0-9] ([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?')
              THEN TRY_CAST(told AS TIMESTAMP) END)[1];
 
 -- UTC of a wall clock in a zone. The engine moves a time that the clock skipped in spring; here it is null (a reject).
 -- A time that the clock showed twice in autumn is the earlier of the two: a rule, as the text cannot say which.
-CREATE OR REPLACE MACRO utc_or_later(wall, zone) AS timezone('UTC', timezone(zone, wall));
-CREATE OR REPLACE MACRO wall_of(utc, zone) AS timezone(zone, timezone('UTC', utc));
-CREATE OR REPLACE MACRO utc(wall, zone) AS
+CREATE OR REPLACE TEMP MACRO utc_or_later(wall, zone) AS timezone('UTC', timezone(zone, wall));
+CREATE OR REPLACE TEMP MACRO wall_of(utc, zone) AS timezone(zone, timezone('UTC', utc));
+CREATE OR REPLACE TEMP MACRO utc(wall, zone) AS
     list_transform([wall], lambda shown:
         CASE WHEN wall_of(utc_or_later(shown, zone), zone) <> shown THEN NULL
              WHEN wall_of(utc_or_later(shown, zone) - INTERVAL 2 HOUR, zone) = shown THEN utc_or_later(shown, zone) - INTERVAL 2 HOUR
@@ -50,13 +50,13 @@ CREATE OR REPLACE MACRO utc(wall, zone) AS
              ELSE utc_or_later(shown, zone) END)[1];
 
 -- Minutes east of UTC that '+02:00', '-0330' or 'Z' stand for.
-CREATE OR REPLACE MACRO offset_minutes(t) AS
+CREATE OR REPLACE TEMP MACRO offset_minutes(t) AS
     CASE WHEN t = 'Z' THEN 0
          WHEN regexp_full_match(t, '[+-](0[0-9]|1[0-4]):?[0-5][0-9]')
          THEN (CASE WHEN t[1] = '-' THEN -1 ELSE 1 END) * (CAST(t[2:3] AS INTEGER) * 60 + CAST(t[-2:] AS INTEGER)) END;
 
 -- 'M/D/YY H:MM:SS' without padding, of this century, as a wall clock's text.
-CREATE OR REPLACE MACRO us_short_text(t) AS
+CREATE OR REPLACE TEMP MACRO us_short_text(t) AS
     CASE WHEN regexp_full_match(t, '[0-9]{1,2}/[0-9]{1,2}/[0-9]{2} [0-9]{1,2}:[0-9]{2}:[0-9]{2}')
          THEN '20' || split_part(split_part(t, ' ', 1), '/', 3)
               || '-' || lpad(split_part(t, '/', 1), 2, '0')
@@ -67,7 +67,7 @@ CREATE OR REPLACE MACRO us_short_text(t) AS
 --   'iso'       YYYY-MM-DDTHH:MM:SS[.ffffff] as the clock of the zone showed it
 --   'iso_offset' the same with Z or an offset, which counts; without one, as the clock of the zone showed it
 --   'us_short'  M/D/YY HH:MM:SS as the clock of the zone showed it
-CREATE OR REPLACE MACRO instant(t, form, zone) AS
+CREATE OR REPLACE TEMP MACRO instant(t, form, zone) AS
     CASE form
         WHEN 'iso' THEN CASE WHEN t[11] = 'T' THEN utc(wall_clock(replace(t, 'T', ' ')), zone) END
         WHEN 'iso_offset' THEN
@@ -80,22 +80,22 @@ CREATE OR REPLACE MACRO instant(t, form, zone) AS
     END;
 
 -- A fault of a row: what the reject will say. Values are cut, as a reject is for people.
-CREATE OR REPLACE MACRO fault(rule, column_name, v, reason) AS
+CREATE OR REPLACE TEMP MACRO fault(rule, column_name, v, reason) AS
     struct_pack(rule := rule, column_name := column_name, value := left(v, 200), reason := reason);
-CREATE OR REPLACE MACRO needed(column_name, t) AS
+CREATE OR REPLACE TEMP MACRO needed(column_name, t) AS
     CASE WHEN t IS NULL THEN fault('missing', column_name, NULL, column_name || ' is missing') END;
-CREATE OR REPLACE MACRO readable(column_name, t, v) AS
+CREATE OR REPLACE TEMP MACRO readable(column_name, t, v) AS
     CASE WHEN t IS NOT NULL AND v IS NULL
          THEN fault('malformed', column_name, t, column_name || ' cannot be read exactly') END;
-CREATE OR REPLACE MACRO known(column_name, t, v) AS
+CREATE OR REPLACE TEMP MACRO known(column_name, t, v) AS
     CASE WHEN t IS NOT NULL AND v IS NULL
          THEN fault('unknown', column_name, t, column_name || ' is a word this parse version does not know') END;
 
 -- Content hash (docs/content-hash.md): a fixed list of business columns in a fixed order, each with its name, texts with
 -- their length, nulls omitted. No key, no provenance, no program_id (resolved later).
-CREATE OR REPLACE MACRO hashed_text(n, t) AS coalesce(n || length(t)::VARCHAR || ':' || t || ';', '');
-CREATE OR REPLACE MACRO hashed_value(n, v) AS coalesce(n || '=' || v::VARCHAR || ';', '');
-CREATE OR REPLACE MACRO content_hash(r) AS sha256(
+CREATE OR REPLACE TEMP MACRO hashed_text(n, t) AS coalesce(n || length(t)::VARCHAR || ':' || t || ';', '');
+CREATE OR REPLACE TEMP MACRO hashed_value(n, v) AS coalesce(n || '=' || v::VARCHAR || ';', '');
+CREATE OR REPLACE TEMP MACRO content_hash(r) AS sha256(
     hashed_text('kind', r.kind)
     || hashed_text('original_transaction_id', r.original_transaction_id)
     || hashed_text('order_ref', r.order_ref)

@@ -1,0 +1,65 @@
+"""The engine: one instance a process, in which no run sees what another left."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from etl.core.engine import Engine, query_text, register
+
+
+def test_a_connection_sees_nothing_of_another(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [5]}), tmp_path / "five.parquet")
+    engine = Engine()
+    with engine.connect() as first, engine.connect() as second:
+        register(first, "table_given", pa.table({"x": [1]}))
+        register(first, "file_given", tmp_path / "five.parquet")
+        first.execute("CREATE TEMP TABLE kept AS SELECT 1 AS x")
+        first.execute(query_text("parse/macros"))
+        assert len(first.sql("SELECT money('1.50') FROM file_given").fetchall()) == 1
+        for query in ("FROM table_given", "FROM file_given", "FROM kept", "SELECT money('1.50')"):
+            with pytest.raises(duckdb.CatalogException):
+                second.sql(query)
+
+
+def test_runs_leave_nothing_behind() -> None:
+    engine = Engine()
+    flat = pa.table({"x": [1]})
+    with engine.connect() as connection:
+        register(connection, "flat", flat)
+        connection.execute(query_text("parse/macros"))
+    with engine.connect() as connection:
+        left = connection.sql(
+            "SELECT view_name FROM duckdb_views() WHERE NOT internal"
+            " UNION ALL SELECT function_name FROM duckdb_functions() WHERE NOT internal"
+            " UNION ALL SELECT table_name FROM duckdb_tables()"
+        ).fetchall()
+    assert left == []
+
+
+def test_threads_do_not_meet() -> None:
+    engine = Engine()
+
+    def read(number: int) -> bool:
+        with engine.connect() as connection:
+            connection.execute(query_text("parse/macros"))
+            register(connection, "given", pa.table({"x": [number]}))
+            return connection.sql("SELECT x FROM given").fetchall() == [(number,)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, range(40)))
+
+
+def test_the_memory_limit_and_the_place_to_spill_are_the_engines_own(tmp_path: Path) -> None:
+    for limit in ("300MB", "1GB"):
+        with Engine(limit, temporary=tmp_path / limit).connect() as connection:
+            told = connection.sql(
+                "SELECT current_setting('memory_limit'), current_setting('temp_directory')"
+            ).fetchall()[0]
+        assert told[1] == str(tmp_path / limit)
+        assert told[0].startswith("286" if limit == "300MB" else "953")
