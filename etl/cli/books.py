@@ -2,16 +2,20 @@
 
 import json
 import uuid
-from datetime import datetime
+from datetime import datetime, time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from etl.cli.app import AsJson, actor, app, installation, out, show, told
 from etl.cli.stages import reference
+from etl.core.as_of import AsOf, Basis, end_of_day
 from etl.core.context import Context
+from etl.core.money import Asset, from_minor
+from etl.core.payouts import books_day
 from etl.installation import clock
 
 export = typer.Typer(no_args_is_help=True, help="The books for other people's programs: an ERP, an auditor's ledger.")
@@ -89,3 +93,97 @@ def reference_gl(file: Annotated[Path, typer.Argument(help="CSV: kind, gl_accoun
 
     with told():
         show(load_map(_context(), file))
+
+
+AsOfDay = Annotated[
+    datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="The last day that counts; today if absent.")
+]
+Known = Annotated[
+    datetime | None,
+    typer.Option(
+        "--known",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+        help="What we knew at the end of this day, or at this instant (UTC); all if absent.",
+    ),
+]
+
+
+def _as_of(context: Context, day: datetime | None, known: datetime | None, *, is_booked: bool = False) -> AsOf:
+    zone = context.entity.books_zone
+    if known is not None and known.time() == time():
+        known = end_of_day(known.date(), zone)
+    basis = Basis.BOOKED if is_booked else Basis.EFFECTIVE
+    return AsOf(day.date() if day else books_day(context), known, basis)
+
+
+@app.command()
+def balance(
+    day: AsOfDay = None,
+    known: Known = None,
+    kind: Annotated[str | None, typer.Option(help="Only accounts of this kind.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only accounts of this partner account, member or bank.")] = None,
+    booked: Annotated[
+        bool, typer.Option("--booked", help="By the day it is booked on, not the day it is true.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show balances as of any pair: until when they are true (or booked), and until when we knew."""
+    from etl.balance import balances
+
+    with told():
+        context = _context()
+        as_of = _as_of(context, day, known, is_booked=booked)
+        rows = balances(context, as_of, kind, owner).to_pylist()
+    for row in rows:
+        asset = Asset.parse(row["asset"])
+        row |= {"currency": asset.currency, "balance": str(from_minor(row["balance_minor"], asset.scale))}
+    if as_json:
+        head = {"as_of": as_of.day, "basis": as_of.basis, "known_at": as_of.known_at, "balances": rows}
+        print(json.dumps(head, indent=2, default=str))
+        return
+    base = context.entity.base_currency
+    table = Table("account", "owner", "", "balance", f"in {base}", title=f"{as_of.basis} until {as_of.day}")
+    for row in rows:
+        if row["balance_minor"]:
+            in_base = str(row["base_balance"]) + (" (part is not known)" if row["without_base_minor"] else "")
+            table.add_row(row["kind"], row["owner"], row["currency"], row["balance"], in_base)
+    out.print(table)
+    out.print("A debit is positive: what is owed to us, and what we have. What we owe is negative.")
+
+
+@app.command()
+def statement(
+    member: Annotated[str, typer.Argument(help="The member's id.")],
+    day: AsOfDay = None,
+    known: Known = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a member's statement: each sale and its state, payouts, and what is negative and why."""
+    from etl.statement import PaymentState
+    from etl.statement import statement as statement_of
+
+    with told():
+        context = _context()
+        found = statement_of(context, member, _as_of(context, day, known))
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+        return
+    out.print(f"[bold]Statement of {found.member_id}[/] as of {found.as_of.day}", highlight=False)
+    table = Table("shop", "day", "state", "amount", title="Earned")
+    for each in found.earnings:
+        table.add_row(Text(each.shop), str(each.on), each.state, f"{each.currency} {each.amount}")
+    out.print(table)
+    if found.payments:
+        table = Table("day", "state", "amount", title="Payouts")
+        for payment in found.payments:
+            amount = "" if payment.state is PaymentState.RETURNED else f"{payment.currency} {payment.amount}"
+            table.add_row(str(payment.on), payment.state, amount)
+        out.print(table)
+    for total in found.totals:
+        parts = {"waiting": total.pending, "confirmed": total.confirmed, "payable": total.payable}
+        parts |= {"on its way": total.on_its_way, "paid out": total.paid}
+        words = ", ".join(f"{name} {total.currency} {amount}" for name, amount in parts.items() if amount)
+        out.print(f"Altogether: {words or f'{total.currency} 0'}.", highlight=False)
+    for each in found.earnings:
+        if each.owed_back:
+            out.print(f"Negative: {each.why_owed_back}", highlight=False, markup=False)
