@@ -1,4 +1,8 @@
-"""Load the ECB's reference rates from its history file: new days are added, known ones never change."""
+"""Load the ECB's reference rates from its files, all days or the newest: new days are added, known ones never change.
+
+The history file (eurofxref-hist) writes 2026-01-31 and N/A for a currency without a rate. The daily file (eurofxref)
+has one line, a blank after each comma, 30 January 2026 for its day, and only currencies that have a rate.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +31,17 @@ SOURCE = "ecb"
 BYTES_MAX = 64 * 1024 * 1024
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_DAY_IN_WORDS = re.compile(r"(\d{1,2}) ([A-Z][a-z]+) (\d{4})", re.ASCII)
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
 _RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _ABSENT = ("N/A", "")
 
 
 def load_rates(context: Context, path: Path) -> StageResult:
-    """Load a history file (`.csv`, `.zip` or `.gz`) and return how many rates are new and how many were known.
+    """Load a history or daily file (`.csv`, `.zip` or `.gz`) and return how many rates are new and how many were known.
 
     Stop, with nothing loaded, if the file is not of that form or says another rate for a day that is known: what was
     posted by a rate stays explained by it.
@@ -102,16 +111,20 @@ def _rates(content: str, faults: list[str]) -> Iterator[tuple[date, str, Decimal
     if not header or header[0] != "Date" or not all(_CURRENCY.fullmatch(name) or name == "" for name in header[1:]):
         faults.append("line 1: must be Date and currency codes, as in eurofxref-hist.csv of the ECB")
         return
+    if header[-1] != "" and not content.endswith("\n"):
+        # Where no comma ends a line, a rate that was cut looks like another rate.
+        faults.append("the last line has no end, so its last rate may be cut off: download it again")
+        return
     for line in reader:
         if not line:
             continue
-        if len(line) != len(header) or not _DAY.fullmatch(line[0]):
+        told = line[0].strip()
+        if len(line) != len(header) or not (_DAY.fullmatch(told) or _DAY_IN_WORDS.fullmatch(told)):
             faults.append(f"line {reader.line_num}: must be a day such as 2026-01-31 and {len(header) - 1} values")
             continue
-        try:
-            on = date.fromisoformat(line[0])
-        except ValueError:
-            faults.append(f"line {reader.line_num}, column Date: {line[0]!r} is no day that exists")
+        on = _day(told)
+        if on is None:
+            faults.append(f"line {reader.line_num}, column Date: {told[:80]!r} is no day that exists")
             continue
         for name, value in zip(header[1:], (cell.strip() for cell in line[1:]), strict=True):
             if value in _ABSENT or name == "":
@@ -122,3 +135,14 @@ def _rates(content: str, faults: list[str]) -> Iterator[tuple[date, str, Decimal
                 faults.append(f"line {reader.line_num}, column {name}: {value[:80]!r} is no rate above zero")
                 continue
             yield on, name, rate
+
+
+def _day(told: str) -> date | None:
+    """Return the day of 2026-01-31 or 31 January 2026, None if there is no such day. Month names are English always."""
+    words = _DAY_IN_WORDS.fullmatch(told)
+    try:
+        if words is None:
+            return date.fromisoformat(told)
+        return date(int(words[3]), _MONTHS.index(words[2]) + 1, int(words[1]))
+    except ValueError:
+        return None

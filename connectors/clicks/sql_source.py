@@ -83,11 +83,16 @@ class SqlSource:
             raise Retry(f"{what}: the database does not answer ({type(error.orig).__name__}); try again.") from None
         except sa.exc.NoSuchTableError:
             raise Stop(f"{what}: there is no such table; correct config/clicks/{self._source.name}.yaml.") from None
-        except sa.exc.ProgrammingError as error:
+        except sa.exc.SQLAlchemyError as error:
+            orig = getattr(error, "orig", None)
             raise Stop(
-                f"{what}: the database refuses the query ({type(error.orig).__name__}); check the mapping in "
+                f"{what}: the database refuses the query ({type(orig or error).__name__}); check the mapping in "
                 f"config/clicks/{self._source.name}.yaml and that the user may read the table."
             ) from None
+        except ValueError as error:
+            # A driver reads an instant from text and finds none.
+            told = str(error)[:200]
+            raise Stop(f"{what}: a value cannot be read ({told}); correct the row or the mapping.") from None
 
     def _query(
         self,
@@ -109,6 +114,7 @@ class SqlSource:
                 f"Correct config/clicks/{self._source.name}.yaml."
             )
         watermark = table.c[mapped.watermark]
+        _refuse_unmarked(connection, mapped, watermark, what)
         columns = [
             _column(table.c[mapped.columns[item.name]], item).label(item.name)
             if item.name in mapped.columns
@@ -119,6 +125,23 @@ class SqlSource:
         if since is not None:
             query = query.where(watermark >= _bound(since, watermark, mapped.zone, is_end=False))
         return query.order_by(watermark, columns[0])
+
+
+def _refuse_unmarked(connection: sa.Connection, mapped: TrackedTable, watermark: sa.Column[object], what: str) -> None:
+    """Raise Stop if a row has no watermark: read forward by it, that row would never come, and nobody would know.
+
+    A member who never said where to pay may have no date of that; whoever has an account number must.
+    """
+    if not watermark.nullable:
+        return
+    query = sa.select(sa.func.count()).select_from(watermark.table).where(watermark.is_(None))
+    if "iban" in mapped.columns:
+        query = query.where(watermark.table.c[mapped.columns["iban"]].is_not(None))
+    if count := connection.execute(query).scalar_one():
+        raise Stop(
+            f"{what}: {count:,} rows have no {watermark.name}, by which the table is read forward, so they would "
+            "never be read. Fill it, forbid it to be null, or map a column that every row has."
+        )
 
 
 def _column(column: sa.Column[object], item: pa.Field) -> sa.ColumnElement[object]:

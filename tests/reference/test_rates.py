@@ -59,6 +59,20 @@ def test_columns_are_found_by_their_header(warehouse_url: str, tmp_path: Path) -
     assert _load(warehouse_url, tmp_path, "Date, JPY, USD\n2026-10-30, 175.68, 1.1172\n") == (0, 2)
 
 
+DAILY = "Date, USD, JPY, \n30 October 2026, 1.1172, 175.68, \n"
+
+
+@pytest.mark.parametrize("name", ["eurofxref.csv", "eurofxref.zip"])
+def test_the_daily_file_says_the_same_as_the_history_in_its_own_dialect(
+    warehouse_url: str, tmp_path: Path, name: str
+) -> None:
+    assert _load(warehouse_url, tmp_path, HISTORY) == (5, 0)
+    assert _load(warehouse_url, tmp_path, DAILY, name) == (0, 2)
+    next_day = DAILY.replace("30 October", "2 November").replace("1.1172", "1.1200").replace("\n", "\r\n")
+    assert _load(warehouse_url, tmp_path, next_day, name) == (2, 0)
+    assert _rates(warehouse_url)[-1] == "2026-11-02 EUR USD 1.120000000 ecb"
+
+
 def test_another_rate_for_a_known_day_stops_and_loads_nothing(warehouse_url: str, tmp_path: Path) -> None:
     _load(warehouse_url, tmp_path, HISTORY)
     changed = HISTORY.replace("175.92", "175.93").replace("CYP,\n", "CYP,\n2026-11-02,1.12,176,N/A,\n")
@@ -79,6 +93,12 @@ def test_another_rate_for_a_known_day_stops_and_loads_nothing(warehouse_url: str
         (HISTORY.replace("2026-10-30", "2026-02-30"), "line 2, column Date"),
         (HISTORY.replace("2026-10-30", "2026-10-29"), "a day twice"),
         (HISTORY.replace("N/A,", "N/A,7"), "without a name"),
+        (DAILY.replace("October", "Octember"), "line 2, column Date: '30 Octember 2026'"),
+        (DAILY.replace("30 October", "31 June"), "line 2, column Date"),
+        (DAILY.replace("30 October 2026", "30 Oct 26"), "line 2"),
+        ("Date, JPY, USD\n2026-10-30, 175.68, 1.11", "the last line has no end"),
+        (HISTORY[:-3], "line 3"),
+        ("Date,USD,USD,\n2026-10-30,1.1172,1.1172,\n", "a day twice"),
         ("<html><title>Sign in</title></html>", "line 1"),
         ("Date,USD,\n", "holds no rate"),
         ("", "line 1"),

@@ -223,6 +223,39 @@ def test_a_wrong_mapping_names_what_is_wrong(
     reader.close()
 
 
+def test_a_row_without_a_watermark_is_never_left_out_in_silence(
+    context: Context, tracker: sa.Engine, reader: SqlSource, keys: KeyRing
+) -> None:
+    click(tracker, "a", datetime(2026, 9, 1))
+    with tracker.begin() as connection:
+        connection.execute(OUT.insert().values(uid="b", net="awin", prog="p1", who="m1", at=None))
+    with pytest.raises(Stop, match="table out: 1 rows have no at, by which"):
+        load_clicks(context, source(), reader, datetime(2026, 9, 2))
+    assert count_of(context, "ops.tracked_file") == 0
+    # Whoever never said where to pay has no date of it.
+    with tracker.begin() as connection:
+        connection.execute(USERS.insert().values(ref="m1", name="Ada", iban=None, changed=None, by="m1"))
+    assert load_payees(context, source(), reader, keys, datetime(2026, 9, 2)).count("versions") == 0
+    with tracker.begin() as connection:
+        connection.execute(USERS.insert().values(ref="m2", name="Bo", iban=GOOD, changed=None, by="m2"))
+    with pytest.raises(Stop, match="table users: 1 rows have no changed"):
+        load_payees(context, source(), reader, keys, datetime(2026, 9, 2))
+
+
+@pytest.mark.parametrize("written", ["1 day ago", "2026-09-01Tx", "2026-13-01 00:00:00.000000"])
+def test_what_a_driver_cannot_read_is_named_with_its_table(written: str, context: Context, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'tracker.sqlite'}"
+    engine = sa.create_engine(url)
+    METADATA.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO out VALUES ('a', 'awin', 'p1', 'm1', :at)"), {"at": written})
+    engine.dispose()
+    reader = SqlSource(source(), url)
+    with pytest.raises(Stop, match="table out: a value cannot be read"):
+        load_clicks(context, source(), reader, datetime(9999, 9, 2))
+    reader.close()
+
+
 def test_an_address_that_is_none_is_refused_and_not_shown() -> None:
     with pytest.raises(Stop) as caught:
         SqlSource(source(), "nonsense://user:hush-hush@host/db")
