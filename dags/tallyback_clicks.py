@@ -1,8 +1,8 @@
 """Load clicks, conversions and payees from each click source.
 
 **Reads** the mapped tables of each tracker database, from its watermark less the overlap. **Writes** new clicks and
-conversions, and payees with their IBAN encrypted; then the asset `tallyback/clicks/<source>`, which starts
-`tallyback__reconcile_accrue`.
+conversions, what checks find in the clicks (told in the note on the run), and payees with their IBAN encrypted; then
+the asset `tallyback/clicks/<source>`, which starts `tallyback__reconcile_accrue`.
 
 **Re-run** at any time: a known row is not written again, and the watermark moves only with what was committed. **If
 it fails**: a database that does not answer is tried again; a missing column stops, and the note on the run names it.

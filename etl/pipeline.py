@@ -155,13 +155,14 @@ def _accrue(_: Installation, context: Context, task: Task, __: CredentialsOf) ->
 
 def _clicks(installation: Installation, context: Context, task: Task, credentials: CredentialsOf) -> StageResult:
     from connectors.clicks.sql_source import SqlSource
+    from etl.check_clicks import check_clicks
     from etl.clicks import load_clicks
     from etl.payees import load_payees
 
     source = context.configuration.click_source(task.key)
     reader = SqlSource(source, credentials(source.connection)["url"])
     try:
-        results = [load_clicks(context, source, reader, context.known_at)]
+        results = [load_clicks(context, source, reader, context.known_at), check_clicks(context, source.name)]
         if source.payees is not None:
             results.append(load_payees(context, source, reader, installation.key_ring(), context.known_at))
     finally:

@@ -32,7 +32,8 @@ _COUNTS = """
     SELECT (SELECT count(*) FROM ops.delivery),
            (SELECT coalesce(sum(row_count), 0) FROM ops.parse),
            (SELECT coalesce(sum(accepted_count), 0) FROM ops.validation),
-           (SELECT count(DISTINCT (delivery_id, parse_version, row_number)) FROM ops.reject),
+           (SELECT count(DISTINCT (delivery_id, parse_version, row_number))
+            FROM ops.reject JOIN ops.delivery USING (delivery_id)),
            (SELECT count(*) FROM ops.transaction_version),
            (SELECT count(*) FROM ops.sale),
            (SELECT count(*) FROM ledger.posting),

@@ -117,7 +117,7 @@ app.command("validate")(
     _stage_command("validate", _ACCOUNT, "Check what was parsed; rows are rejected, deliveries held.")
 )
 app.command("clicks")(
-    _stage_command("clicks", "Click source, as in config/clicks.", "Load new clicks and conversions.")
+    _stage_command("clicks", "Click source, as in config/clicks.", "Load new clicks and conversions, check the clicks.")
 )
 _ENTITY = "The entity, as in config/entity.yaml."
 app.command("reconcile")(_stage_command("reconcile", _ENTITY, "Find versions, sales, matches and breaks."))
