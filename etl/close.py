@@ -20,6 +20,7 @@ from etl.core.errors import Retry, Stop
 from etl.core.ledger import lock_books
 from etl.core.payouts import books_day
 from etl.core.period import PeriodState, closed_through, last_day, next_month, period_states, require_month
+from etl.core.revaluation import open_items, revaluation_flows, unpriced
 from etl.core.schemas import FX_RATE, TEXT
 from etl.core.target import Rates
 from etl.core.warehouse import APPROVER, Connection, fetch
@@ -247,8 +248,19 @@ def _checks(connection: Connection, context: Context, starts_on: date) -> Iterat
     yield _nothing(
         "the rates of all sales are known", rates, "run `tallyback reference rates`, then `tallyback accrue`"
     )
+    yield from _revalued(connection, context, starts_on)
     breaks = _names(connection, _OPEN_BREAKS, (until,))
     yield _nothing("no break is open", breaks, "decide what you can; the rest is late when it comes", blocks=False)
+
+
+def _revalued(connection: Connection, context: Context, starts_on: date) -> Iterator[CloseCheck]:
+    entity, base = context.entity.name, context.entity.base_currency
+    items = open_items(connection, entity, base, starts_on)
+    rates = [f"{currency} on {last_day(starts_on)}" for currency in unpriced(items)]
+    yield _nothing("the closing rates of open items are known", rates, "run `tallyback reference rates`")
+    flows = revaluation_flows(connection, entity, base, starts_on, items)
+    names = sorted({*flows["debit_owner"].to_pylist(), *flows["credit_owner"].to_pylist()} - {""})
+    yield _nothing("open items are revalued", names, f"run `tallyback close revalue {starts_on:%Y-%m}`")
 
 
 def _proved(proofs: Sequence[Proof]) -> CloseCheck:

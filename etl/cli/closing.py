@@ -15,8 +15,9 @@ from etl.installation import clock
 close = typer.Typer(
     no_args_is_help=True,
     help="Close a month. In order: `close begin MONTH`, then only adjustments and revaluation are booked in it; "
-    "`close check MONTH` says what still blocks and what to do; `close finish MONTH` locks it for ever and keeps a "
-    "record of all that went into it. What comes late is booked in the next month.",
+    "`close revalue MONTH` books the closing rates; `close check MONTH` says what still blocks and what to do; "
+    "`close finish MONTH` locks it for ever and keeps a record of all that went into it. What comes late is booked in "
+    "the next month.",
 )
 app.add_typer(close, name="close")
 
@@ -36,6 +37,15 @@ def close_begin(month: Month, by: By = None) -> None:
 
     with told():
         show(begin(_context(person(by)), month.date()))
+
+
+@close.command("revalue")
+def close_revalue(month: Month, by: By = None) -> None:
+    """Book what open items in other currencies are worth at the month's end; taken back on the first of the next."""
+    from etl.revalue import revalue
+
+    with told():
+        show(revalue(_context(person(by)), month.date()))
 
 
 @close.command("check")

@@ -24,7 +24,7 @@ FACTS = world([version("3.1005"), version("3.1005", "approved", version_no=2, ef
 DOLLARS = replace(
     FACTS,
     versions=(version("10", "approved", currency="USD"),),
-    rates={("USD", date(2026, 3, day)): Decimal("1.25") for day in (1, 2)},
+    rates={("USD", on): Decimal("1.25") for on in (MARCH, date(2026, 3, 2), date(2026, 3, 31), APRIL)},
 )
 MAP = """kind,gl_account,statement
 commission_expected,9000,memorandum

@@ -18,6 +18,8 @@ FROM (VALUES
     (12, 'cashback_expected_cost', 1, 'result', 'Cashback cost expected', 'cost', true),
     (13, 'cashback_cost', 1, 'result', 'Cashback cost', 'cost', false),
     (14, 'border', 1, 'conversion', 'Border between assets', NULL, NULL),
-    (15, 'fx_position', 1, 'conversion', 'FX position', NULL, NULL)
+    (15, 'fx_position', 1, 'conversion', 'FX position', NULL, NULL),
+    (16, 'open_item_valuation', 1, 'conversion', 'Valuation of open items in other currencies', NULL, NULL),
+    (17, 'fx_unrealised', -1, 'conversion', 'FX, unrealised', NULL, NULL)
 ) AS k (place, kind, side, part, label, pair, is_pending)
 ORDER BY k.place
