@@ -24,7 +24,6 @@ from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken, Values, batches
 from connectors.transport.answer import Expects
 from connectors.transport.budget import Budget
 from connectors.transport.http import HttpClient, HttpSettings
-from connectors.transport.redaction import blank_secrets
 from etl.core.connector import (
     Answer,
     ChangeFeed,
@@ -37,6 +36,7 @@ from etl.core.connector import (
     Window,
 )
 from etl.core.errors import Stop
+from etl.core.redaction import blank_secrets
 
 if TYPE_CHECKING:
     from etl.core.configuration import PartnerAccount

@@ -34,7 +34,6 @@ from connectors.partners.account_settings import (
 from connectors.partners.rows import Broken, Values, batches
 from connectors.transport import answer as transport
 from connectors.transport.http import HttpClient, HttpSettings
-from connectors.transport.redaction import blank_secrets
 from connectors.transport.soap import SOAP_ENCODING, SoapClient
 from connectors.transport.xml import iterate_elements
 from etl.core.connector import (
@@ -49,6 +48,7 @@ from etl.core.connector import (
     Window,
 )
 from etl.core.errors import Retry, Stop
+from etl.core.redaction import blank_secrets
 
 if TYPE_CHECKING:
     from etl.core.configuration import PartnerAccount

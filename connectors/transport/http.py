@@ -28,8 +28,8 @@ from pydantic import SecretStr
 from connectors.transport.answer import Answer, Expects, check_kind, instant_of, retry_after_seconds
 from connectors.transport.budget import Budget
 from connectors.transport.encoding import GZIP, UNPACKED, CutOffError, DamagedError, unpacked
-from connectors.transport.redaction import quieten_wire_logs, redact_text, redact_url
 from etl.core.errors import Retry, Stop
+from etl.core.redaction import quieten_wire_logs, redact_text, redact_url
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _TRY_AGAIN = frozenset({408, 429, 502, 503, 504})

@@ -3,45 +3,23 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import boto3
-import botocore.exceptions
-from botocore.config import Config
 from pydantic import SecretStr
 
-from connectors.transport.redaction import quieten_wire_logs, redact_text
 from connectors.transport.remote_name import shown
-from etl.core.errors import Retry, Stop
+from etl.core.bucket import BucketAccess, Taken, open_client, typed_errors
+from etl.core.errors import Stop
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _PIECE_BYTES = 1024 * 1024
-_REFUSED = frozenset(
-    {
-        "AccessDenied",
-        "AllAccessDisabled",
-        "ExpiredToken",
-        "Forbidden",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "SignatureDoesNotMatch",
-    }
-    | {"401", "403", "TokenRefreshRequired", "AuthorizationHeaderMalformed"}
-)
-_MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
-_TAKEN = frozenset({"PreconditionFailed", "412"})
-_TRY_AGAIN = frozenset(
-    {"ConditionalRequestConflict", "InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"}
-    | {"RequestTimeTooSkewed", "OperationAborted", "408", "409", "429", "500", "502", "503", "504"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +64,20 @@ class S3Bucket:
     """Calls to one bucket over kept connections; use it as a context manager."""
 
     def __init__(self, settings: S3Settings) -> None:
-        quieten_wire_logs()
         self.settings = settings
-        token = settings.session_token
-        self._secrets = (settings.secret_access_key,) if token is None else (settings.secret_access_key, token)
-        session = boto3.session.Session(
-            aws_access_key_id=settings.access_key_id,
-            aws_secret_access_key=settings.secret_access_key.get_secret_value(),
-            aws_session_token=None if token is None else token.get_secret_value(),
-            region_name=settings.region,
-        )
-        self._client: S3Client = session.client(
-            "s3",
+        self._access = BucketAccess(
+            name=settings.connection,
+            bucket=settings.bucket,
+            access_key_id=settings.access_key_id,
+            secret_access_key=settings.secret_access_key,
+            session_token=settings.session_token,
+            region=settings.region,
             endpoint_url=settings.endpoint_url,
-            config=Config(
-                connect_timeout=settings.connect_seconds,
-                read_timeout=settings.read_seconds,
-                retries={"mode": "standard", "total_max_attempts": settings.attempts},
-                # A store of one's own seldom has a host name per bucket.
-                s3={"addressing_style": "auto" if settings.endpoint_url is None else "path"},
-            ),
+            connect_seconds=settings.connect_seconds,
+            read_seconds=settings.read_seconds,
+            attempts=settings.attempts,
         )
+        self._client = open_client(self._access)
 
     def __repr__(self) -> str:
         return f"S3Bucket({self.settings.connection}, s3://{self.settings.bucket})"
@@ -179,7 +150,7 @@ class S3Bucket:
         try:
             with self._typed(f"writing {shown(key)}"):
                 self._client.put_object(Bucket=self.settings.bucket, Key=key, Body=content, IfNoneMatch="*")
-        except _TakenError:
+        except Taken:
             pass
         else:
             return True
@@ -220,38 +191,5 @@ class S3Bucket:
             f"if it is right."
         )
 
-    @contextmanager
-    def _typed(self, doing: str) -> Iterator[None]:
-        """Turn botocore's errors into Retry (the world) or Stop (a person), named after the connection and without
-        secrets.
-        """
-        name = self.settings.connection
-        try:
-            yield
-        except botocore.exceptions.ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", "unknown"))
-            status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
-            said = redact_text(str(error), self._secrets)
-            if code in _TAKEN:
-                raise _TakenError from None
-            if code in _REFUSED:
-                raise Stop(
-                    f"{name}: {doing}: credential refused or expired: renew it in the connection {name}. ({said})"
-                ) from None
-            if code in _MISSING or code == "NoSuchBucket":
-                raise Stop(
-                    f"{name}: {doing}: not there in s3://{self.settings.bucket} ({said}); check the name."
-                ) from None
-            if code in _TRY_AGAIN or status.startswith("5"):
-                raise Retry(f"{name}: {doing} failed for now ({said}).") from None
-            raise Stop(f"{name}: {doing} was refused ({said}); check the connection.") from None
-        except (botocore.exceptions.ParamValidationError, botocore.exceptions.NoCredentialsError, ValueError) as error:
-            raise Stop(f"{name}: {doing}: {redact_text(str(error), self._secrets)}; correct the connection.") from None
-        except (botocore.exceptions.BotoCoreError, OSError) as error:
-            # Timeouts, refused connections and bodies that end early are all BotoCoreErrors.
-            said = redact_text(f"{type(error).__name__}: {error}", self._secrets)
-            raise Retry(f"{name}: {doing} failed ({said}).") from None
-
-
-class _TakenError(Exception):
-    """The key exists, so a conditional write was not done."""
+    def _typed(self, doing: str) -> AbstractContextManager[None]:
+        return typed_errors(self._access, doing)

@@ -16,9 +16,9 @@ from lxml import etree
 
 from connectors.transport.answer import Answer, Expects
 from connectors.transport.http import HttpClient
-from connectors.transport.redaction import redact_text
 from connectors.transport.xml import iterate_elements
 from etl.core.errors import Stop
+from etl.core.redaction import redact_text
 
 SOAP_ENCODING = "http://schemas.xmlsoap.org/soap/encoding/"
 _ENVELOPE = "{http://schemas.xmlsoap.org/soap/envelope/}"

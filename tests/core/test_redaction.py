@@ -7,7 +7,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from connectors.transport.redaction import (
+from etl.core.redaction import (
     blank_secrets,
     has_secret_name,
     quieten_wire_logs,
