@@ -182,7 +182,7 @@ def where(*, for_today: bool = False) -> Where:
         # The values may be secret; the names are enough.
         names = ", ".join("TALLYBACK_" + "_".join(map(str, item["loc"])).upper() for item in error.errors())
         raise Stop(f"these settings are missing or wrong: {names}; set them where Airflow's workers run") from None
-    installation = open_installation(settings)
+    installation = open_installation(settings, credentials_from_airflow())
     known_at = clock(settings)
     run = get_current_context()["dag_run"]
     wanted = {name: value for name, value in (run.conf or {}).items() if value is not None}

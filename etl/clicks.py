@@ -171,7 +171,8 @@ def _check_days_near(
 
 
 def _ids(context: Context, path: str, relation: _Relation) -> pa.ChunkedArray:
-    return pq.ParquetFile(context.lake.local(path)).read(columns=[relation.key])[relation.key]
+    with context.lake.borrowed(path) as local:
+        return pq.ParquetFile(local).read(columns=[relation.key])[relation.key]
 
 
 def _new_rows(
@@ -180,7 +181,7 @@ def _new_rows(
     """Return the rows of one day that no file of it holds, sorted by key; Stop if one is known with other content."""
     names = relation.schema.names
     told = rows.group_by(names).aggregate([]).select(names).cast(relation.schema)
-    known = [pq.ParquetFile(context.lake.local(path)).read(columns=names) for path in paths]
+    known = [context.lake.read_table(path).select(names) for path in paths]
     before = pa.concat_tables([table.cast(relation.schema) for table in known]) if known else None
     new = told if before is None else told.filter(pc.invert(pc.is_in(told[relation.key], before[relation.key])))
     again = None if before is None else pa.concat_tables([told, before]).group_by(names).aggregate([])

@@ -29,6 +29,7 @@ from etl.core.encryption import key_ring_from_file
 from etl.core.engine import Engine
 from etl.core.errors import Stop
 from etl.core.iban import InvalidIban, checked_iban
+from etl.core.lake import is_in_bucket
 from etl.core.settings import Settings
 from etl.core.warehouse import APPROVER, MIGRATIONS, PIPELINE
 
@@ -58,13 +59,17 @@ class _Place:
     paths: Mapping[str, Path]
     memory_limit: str
     warehouse_url: str | None = field(repr=False)
+    # Set for a lake in a bucket; one in a folder is among the paths.
+    bucket: str | None = field(repr=False)
+    lake_connection: str | None
 
 
 def diagnose(environment: Mapping[str, str], now: datetime, credentials: Callable[[str], Credentials]) -> list[Finding]:
     """Return what was looked at, in the order in which to repair it.
 
     `environment` holds the settings, `now` is the machine's clock (naive UTC), `credentials` returns the secrets of a
-    connection by name or raises Stop. Writes one temporary file into the lake and takes it away again.
+    connection by name or raises Stop. Writes one temporary file into the lake's folder and takes it away again; in a
+    lake's bucket one small object stays, as the key may not be allowed to delete.
     """
     found, place = _settings(environment)
     configuration, configured = _configuration(place)
@@ -73,7 +78,8 @@ def diagnose(environment: Mapping[str, str], now: datetime, credentials: Callabl
         found += _connections(configuration, credentials)
         found += _banks(configuration)
     found += _warehouse(place.warehouse_url, now)
-    found += _lake(place)
+    found += _folders(place)
+    found += _bucket(place, credentials)
     found.append(_key_file(place))
     found += _reference(place)
     found.append(_engine(place))
@@ -103,7 +109,8 @@ def _settings(environment: Mapping[str, str]) -> tuple[list[Finding], _Place]:
             except ValidationError:
                 found.append(Finding(variable, False, "not usable as it is", f"correct it: {meaning}"))
                 continue
-            shown = "set" if name == _SECRET else str(value)
+            # In a bucket's name a person may have put its key.
+            shown = "set" if name == _SECRET or "@" in str(value) else str(value)
         found.append(Finding(variable, True, f"{shown}: {meaning}"))
         if isinstance(value, Path):
             paths[name] = value.absolute()
@@ -112,7 +119,12 @@ def _settings(environment: Mapping[str, str]) -> tuple[list[Finding], _Place]:
         elif isinstance(value, str):
             texts[name] = value
     found += _misspelt(environment)
-    return found, _Place(paths, texts.get("memory_limit", "2GB"), texts.get(_SECRET))
+    lake = texts.get("lake", "")
+    if not is_in_bucket(lake):
+        paths["lake"] = Path(lake).absolute()
+    bucket = lake if is_in_bucket(lake) else None
+    memory_limit = texts.get("memory_limit", "2GB")
+    return found, _Place(paths, memory_limit, texts.get(_SECRET), bucket, texts.get("lake_connection"))
 
 
 def _misspelt(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -233,7 +245,7 @@ def _nearest(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if each.exists())
 
 
-def _lake(place: _Place) -> Iterator[Finding]:
+def _folders(place: _Place) -> Iterator[Finding]:
     for name in ("lake", "temporary", "reports"):
         if (path := place.paths.get(name)) is None:
             continue
@@ -244,6 +256,25 @@ def _lake(place: _Place) -> Iterator[Finding]:
             yield Finding(name, False, f"{path} cannot be written: {error.strerror}", "look at its owner and mode")
         else:
             yield Finding(name, True, f"{path} can be written" + ("" if path.exists() else " (made when first used)"))
+
+
+def _bucket(place: _Place, credentials: Callable[[str], Credentials]) -> Iterator[Finding]:
+    """Yield what came of trying the lake's bucket, as a worker would use it."""
+    if place.bucket is None:
+        return
+    # boto3 takes a third of a second to import, which a lake in a folder does not need.
+    from etl.core.lake_probe import probe
+    from etl.core.s3_lake import open_s3_lake
+
+    connection = place.lake_connection
+    try:
+        values = {} if connection is None else credentials(connection).values
+        lake = open_s3_lake(place.bucket, values, connection or "", place.paths["temporary"], 0)
+    except Stop as error:
+        yield Finding("lake", False, "its bucket cannot be reached", str(error))
+        return
+    for each in probe(lake):
+        yield Finding(each.name, not each.next_step, each.found, each.next_step)
 
 
 def _key_file(place: _Place) -> Finding:

@@ -15,7 +15,7 @@ from etl.core.context import Context
 from etl.core.encryption import KeyRing, key_ring_from_file
 from etl.core.engine import Engine
 from etl.core.errors import Stop
-from etl.core.lake import FolderLake
+from etl.core.lake import FolderLake, Lake, is_in_bucket
 from etl.core.settings import Settings
 from etl.core.warehouse import Warehouse
 
@@ -30,7 +30,7 @@ class Installation:
     settings: Settings
     configuration: Configuration
     warehouse: Warehouse
-    lake: FolderLake
+    lake: Lake
     engine: Engine
 
     def context(self, run_id: str, known_at: datetime, actor: str) -> Context:
@@ -55,16 +55,31 @@ class Installation:
         return key_ring_from_file(self.settings.key_file)
 
 
-def open_installation(settings: Settings) -> Installation:
-    """Return the installation that `settings` describe; Stop with every problem of its configuration."""
+def open_installation(settings: Settings, credentials: CredentialsOf | None = None) -> Installation:
+    """Return the installation that `settings` describe; Stop with every problem of its configuration.
+
+    `credentials` (the environment's if absent) are asked for the lake's connection, if the settings name one.
+    """
     temporary = settings.temporary.absolute()
     return Installation(
         settings=settings,
         configuration=load(settings.configuration),
         warehouse=Warehouse(settings.warehouse_url.get_secret_value()),
-        lake=FolderLake(settings.lake.absolute()),
+        lake=_lake(settings, credentials or credentials_from_environment()),
         engine=Engine(settings.memory_limit, temporary=temporary / "spill"),
     )
+
+
+def _lake(settings: Settings, credentials: CredentialsOf) -> Lake:
+    if not is_in_bucket(settings.lake):
+        return FolderLake(Path(settings.lake).absolute())
+    # boto3 takes a third of a second to import, which a lake in a folder does not need.
+    from etl.core.s3_lake import open_s3_lake
+
+    connection = settings.lake_connection
+    values = {} if connection is None else credentials(connection).values
+    cache = settings.temporary.absolute() / "lake"
+    return open_s3_lake(settings.lake, values, connection or "", cache, settings.lake_cache_bytes)
 
 
 def credentials_from_environment(environment: Mapping[str, str] | None = None) -> CredentialsOf:

@@ -152,7 +152,9 @@ def _sources(context: Context, parts: Sequence[tuple[str | None, str]]) -> Itera
     for object_path, media_type in parts:
         if object_path is None:
             raise Stop("it has no part, and even an empty answer has one: restore ops.delivery_part from the backup.")
-        yield Source(context.lake.local(object_path), media_type)
+        # Whoever asks for the next part is done with this one.
+        with context.lake.borrowed(object_path) as local:
+            yield Source(local, media_type)
 
 
 def _committed(context: Context, account: PartnerAccount, version: int, files: Sequence[_File]) -> dict[str, int]:

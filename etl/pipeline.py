@@ -66,6 +66,8 @@ def run_stage(
     except BaseException as error:
         _end(context, "failed", StageResult(task.stage, task.key, (), f"{type(error).__name__}: {error}"))
         raise
+    finally:
+        context.lake.release()
     _end(context, "done", result)
     return result
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -187,8 +186,7 @@ class _Tracer:
         return [str(row["object_path"]) for row in self._rows(_CLICK_FILES, day, day)]
 
     def _read_click(self, path: str, click_id: str) -> pa.Table:
-        local: Path = self.context.lake.local(path)
-        return pq.ParquetFile(local).read().filter(pc.field("click_id") == click_id)
+        return self.context.lake.read_table(path).filter(pc.field("click_id") == click_id)
 
 
 def _facts(row: Row, *without: str) -> tuple[tuple[str, str], ...]:

@@ -178,7 +178,8 @@ def _rows(context: Context, parses: pa.Table) -> Iterator[Check]:
 
 
 def _row_count(context: Context, path: str) -> int:
-    return int(pq.read_metadata(context.lake.local(path)).num_rows)
+    with context.lake.borrowed(path) as local:
+        return int(pq.read_metadata(local).num_rows)
 
 
 def _payouts(context: Context, books: _Books, payouts: pa.Table) -> Iterator[Check]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import SecretStr
 
 from connectors.transport.remote_name import shown
-from etl.core.bucket import BucketAccess, Taken, open_client, typed_errors
+from etl.core.bucket import BucketAccess, Taken, checksum, open_client, typed_errors
 from etl.core.errors import Stop
 
 if TYPE_CHECKING:
@@ -149,7 +149,14 @@ class S3Bucket:
         """
         try:
             with self._typed(f"writing {shown(key)}"):
-                self._client.put_object(Bucket=self.settings.bucket, Key=key, Body=content, IfNoneMatch="*")
+                self._client.put_object(
+                    Bucket=self.settings.bucket,
+                    Key=key,
+                    Body=content,
+                    IfNoneMatch="*",
+                    ChecksumAlgorithm="SHA256",
+                    ChecksumSHA256=checksum(content),
+                )
         except Taken:
             pass
         else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import base64
+import hashlib
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import boto3
@@ -30,7 +32,7 @@ _REFUSED = frozenset(
     }
     | {"401", "403", "TokenRefreshRequired", "AuthorizationHeaderMalformed"}
 )
-_MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
+_MISSING = frozenset({"NoSuchKey", "NoSuchUpload", "NotFound", "404"})
 _TAKEN = frozenset({"PreconditionFailed", "412"})
 _TRY_AGAIN = frozenset(
     {"ConditionalRequestConflict", "InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"}
@@ -56,14 +58,19 @@ class BucketAccess:
 
     name: str
     bucket: str
-    access_key_id: str | None = None
+    access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
     region: str | None = None
-    endpoint_url: str | None = None
+    endpoint_url: str | None = field(default=None, repr=False)
     connect_seconds: float = 10.0
     read_seconds: float = 60.0
     attempts: int = 4
+
+    @property
+    def kept_in(self) -> str:
+        """Return where a person finds the credentials."""
+        return f"the connection {self.name}" if self.access_key_id else "the AWS_… variables, the profile or the role"
 
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
@@ -102,13 +109,18 @@ def _told(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
+def checksum(content: bytes) -> str:
+    """Return the sha256 of `content` as S3 takes it: the store checks what arrives, and Object Lock asks for it."""
+    return base64.b64encode(hashlib.sha256(content).digest()).decode("ascii")
+
+
 @contextmanager
-def typed_errors(access: BucketAccess, doing: str, secrets: Sequence[SecretStr] = ()) -> Iterator[None]:
+def typed_errors(access: BucketAccess, doing: str) -> Iterator[None]:
     """Turn botocore's errors into Retry (the world) or Stop (a person), named after the bucket and without secrets.
 
     Stop is Missing where a key is not there, Taken where a condition on it does not hold.
     """
-    name, hidden = access.name, (*access.secrets, *secrets)
+    name, hidden = access.name, access.secrets
     try:
         yield
     except botocore.exceptions.ClientError as error:
@@ -120,7 +132,7 @@ def typed_errors(access: BucketAccess, doing: str, secrets: Sequence[SecretStr] 
         botocore.exceptions.ProfileNotFound,
         ValueError,
     ) as error:
-        raise Stop(f"{name}: {doing}: {redact_text(str(error), hidden)}; correct the connection.") from None
+        raise Stop(f"{name}: {doing}: {redact_text(str(error), hidden)}; correct {access.kept_in}.") from None
     except (botocore.exceptions.BotoCoreError, OSError) as error:
         # Timeouts, refused connections and bodies that end early are all BotoCoreErrors.
         said = redact_text(f"{type(error).__name__}: {error}", hidden)
@@ -137,15 +149,16 @@ def _error_of(
         return Taken(f"{name}: {doing}: the condition on it does not hold ({said}).")
     if code in _REFUSED:
         return Stop(
-            f"{name}: {doing}: credential refused or expired, or without the right to it: renew it in the connection "
-            f"{name}, or allow it. ({said})"
+            f"{name}: {doing}: credential refused or expired, or without this right: renew it in {access.kept_in}, or "
+            f"allow it (docs/bring-your-own.md has the policy). ({said})"
         )
     if code in _MISSING:
         return Missing(f"{name}: {doing}: not there in s3://{access.bucket} ({said}); check the name.")
     if code == "NoSuchBucket":
         return Stop(
-            f"{name}: {doing}: not there: the bucket s3://{access.bucket} ({said}); make it, or check the name."
+            f"{name}: {doing}: not there: the bucket s3://{access.bucket} ({said}); check its name, or make it (the "
+            "lake's: tallyback lake create)."
         )
     if code in _TRY_AGAIN or status.startswith("5"):
         return Retry(f"{name}: {doing} failed for now ({said}).")
-    return Stop(f"{name}: {doing} was refused ({said}); check the connection.")
+    return Stop(f"{name}: {doing} was refused ({said}); check {access.kept_in}.")

@@ -1,4 +1,7 @@
-"""The lake: immutable objects in a folder, raw ones under their sha256, derived ones under a path their inputs give."""
+"""The lake: immutable objects, raw ones under their sha256, derived ones under a path their inputs give.
+
+In a folder, here; or in a bucket (`etl.core.s3_lake`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -19,6 +23,14 @@ import pyarrow.parquet as pq
 from etl.core.errors import Stop
 
 _PATH = re.compile(r"[a-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*")
+
+
+BUCKET_SCHEME = "s3://"
+
+
+def is_in_bucket(lake: str) -> bool:
+    """Return whether the setting `lake` names a bucket, and not a folder."""
+    return lake.startswith(BUCKET_SCHEME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,15 @@ class Lake(Protocol):
         ...
 
     def local(self, path: str) -> Path:
-        """Return a local path from which the object can be read; Stop if it is missing."""
+        """Return a local path from which the object can be read until `release`; Stop if it is missing."""
+        ...
+
+    def borrowed(self, path: str) -> AbstractContextManager[Path]:
+        """Return a context with a local path that is good inside of it alone: for what is read one after the other."""
+        ...
+
+    def release(self) -> None:
+        """Say that no path from `local` is needed any more."""
         ...
 
     def open(self, path: str) -> BinaryIO:
@@ -56,6 +76,13 @@ class Lake(Protocol):
     def read_table(self, path: str) -> pa.Table:
         """Return the Parquet object under `path` as an Arrow table."""
         ...
+
+
+def checked_path(path: str) -> str:
+    """Return `path` if it is one of the lake's; Stop if it could lead elsewhere."""
+    if not _PATH.fullmatch(path):
+        raise Stop(f"{path!r} is no path of the lake: use lower-case folders and plain names")
+    return path
 
 
 def sha256_of(local: Path) -> tuple[str, int]:
@@ -68,6 +95,19 @@ def sha256_of(local: Path) -> tuple[str, int]:
     return digest.hexdigest(), count
 
 
+def missing(path: str) -> Stop:
+    """Return what to say of an object that a row names and that is not there."""
+    return Stop(f"the lake has no object {path}: restore it from the backup of the lake")
+
+
+def other_bytes(path: str) -> Stop:
+    """Return what to say where other bytes stand than those that belong there."""
+    return Stop(
+        f"the lake's object {path} is damaged: it holds other bytes than were written there. Restore it from the "
+        "backup of the lake, or from an older version in the bucket."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class FolderLake:
     """A lake in a local folder: temporary name, fsync, rename, fsync of the folder."""
@@ -75,9 +115,7 @@ class FolderLake:
     root: Path
 
     def _place(self, path: str) -> Path:
-        if not _PATH.fullmatch(path):
-            raise Stop(f"{path!r} is no path of the lake: use lower-case folders and plain names")
-        return self.root / path
+        return self.root / checked_path(path)
 
     @contextlib.contextmanager
     def _written(self, place: Path) -> Iterator[Path]:
@@ -102,11 +140,17 @@ class FolderLake:
         sha256, byte_count = sha256_of(local)
         path = f"{prefix}/{sha256[:2]}/{sha256}{suffix}"
         place = self._place(path)
-        if not place.exists():
+        try:
+            stands = place.stat().st_size
+        except FileNotFoundError:
+            stands = None
+        if stands is None:
             with self._written(place) as temporary:
                 shutil.copyfile(local, temporary)
                 if sha256_of(temporary)[0] != sha256:
                     raise Stop(f"{local.name} changed while it was landed: fetch it again")
+        elif stands != byte_count:
+            raise other_bytes(path)
         return StoredObject(path, sha256, byte_count)
 
     def put_table(self, table: pa.Table, path: str) -> None:
@@ -121,8 +165,15 @@ class FolderLake:
     def local(self, path: str) -> Path:
         place = self._place(path)
         if not place.exists():
-            raise Stop(f"the lake has no object {path}: restore it from the backup of the lake")
+            raise missing(path)
         return place
+
+    @contextlib.contextmanager
+    def borrowed(self, path: str) -> Iterator[Path]:
+        yield self.local(path)
+
+    def release(self) -> None:
+        """Nothing was held: the objects themselves are local."""
 
     def open(self, path: str) -> BinaryIO:
         return self.local(path).open("rb")

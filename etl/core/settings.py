@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import ByteSize, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -14,7 +14,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TALLYBACK_", frozen=True, extra="forbid")
 
     warehouse_url: SecretStr = Field(description="PostgreSQL URL of the warehouse, as a login that may take the roles")
-    lake: Path = Field(default=Path(".tallyback/lake"), description="folder of the lake")
+    lake: str = Field(default=".tallyback/lake", description="where the lake is: a folder, or s3://bucket/prefix")
+    lake_connection: str | None = Field(
+        default=None, description="connection with the bucket's key and address; not set: AWS_… variables or role"
+    )
+    lake_cache_bytes: ByteSize = Field(
+        default=ByteSize(20 * 1024**3), description="how many bytes of a bucket's lake each machine keeps a copy of"
+    )
     configuration: Path = Field(default=Path("config"), description="folder of entity.yaml, partners/, clicks/, banks/")
     temporary: Path = Field(default=Path(".tallyback/temporary"), description="scratch space; may be emptied at rest")
     reports: Path = Field(default=Path(".tallyback/reports"), description="where reports and exports are written")

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import psycopg
 import pytest
@@ -18,6 +19,9 @@ from etl.core.encryption import create_key_file
 from etl.core.settings import Settings
 from etl.doctor import Finding, diagnose
 from etl.installation import credentials_from_environment
+from tests.connectors.transport.web_server import Request, answer, serving
+from tests.lake.store import SECRET as BUCKET_SECRET
+from tests.lake.store import new_bucket, serving_buckets, values_of
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config"
 SECRET = "swordfish"
@@ -174,6 +178,58 @@ def test_a_folder_that_cannot_be_written_is_found(environment: dict[str, str]) -
     # Not by its mode, which root would pass over: no process can make a file there.
     environment["TALLYBACK_LAKE"] = "/proc/lake"
     assert "lake" in wrong(environment)
+
+
+def in_bucket(environment: dict[str, str], endpoint: str, bucket: str) -> dict[str, str]:
+    """Return the environment with its lake in a bucket."""
+    return environment | {
+        "TALLYBACK_LAKE": f"s3://{bucket}/books",
+        "TALLYBACK_LAKE_CONNECTION": "lake",
+        "TALLYBACK_CONNECTION_LAKE": json.dumps(values_of(endpoint)),
+    }
+
+
+def test_a_lake_in_a_bucket_is_tried_as_a_worker_would(environment: dict[str, str]) -> None:
+    with serving_buckets() as endpoint:
+        bucket = new_bucket(endpoint)
+        told = in_bucket(environment, endpoint, bucket)
+        # Twice: what the first left does not trouble the second.
+        for _ in range(2):
+            found = {each.name: each for each in diagnosed(told) if each.name.startswith("lake")}
+            assert len(found) == 3
+            assert all(each.is_ok for each in found.values())
+        assert wrong(told) == {}
+        assert BUCKET_SECRET not in repr(diagnosed(told))
+        assert (
+            "tallyback lake create"
+            in wrong(in_bucket(environment, endpoint, "not-made"))["lake can be written and read"]
+        )
+    assert "EndpointConnectionError" in wrong(told)["lake can be written and read"]
+
+
+def test_a_store_that_writes_over_what_is_there_is_found(environment: dict[str, str]) -> None:
+    held: dict[str, bytes] = {}
+
+    def store(request: Request, out: BinaryIO) -> None:
+        """Answer as a store does that never heard of If-None-Match."""
+        path = request.target.partition("?")[0]
+        if request.method == "PUT":
+            held[path] = request.body
+        body = held.get(path, b"") if request.method == "GET" else b""
+        answer(body, 404 if request.method == "HEAD" else 200, ETag='"e"')(request, out)
+
+    with serving(store) as server:
+        told = in_bucket(environment, server.url, "b-ucket")
+        assert "conditional writes" in wrong(told)["lake keeps what is there"]
+
+
+def test_a_bucket_without_its_connection_or_with_a_key_in_its_name_is_found(environment: dict[str, str]) -> None:
+    told = in_bucket(environment, "http://127.0.0.1:9", "b-ucket")
+    del told["TALLYBACK_CONNECTION_LAKE"]
+    assert "TALLYBACK_CONNECTION_LAKE" in wrong(told)["lake"]
+    told = in_bucket(environment, "http://127.0.0.1:9", f"key:{SECRET}@b-ucket")
+    assert "leave the credentials" in wrong(told)["lake"]
+    assert SECRET not in repr(diagnosed(told))
 
 
 def test_a_sandbox_clock_is_a_note_and_a_broken_one_is_wrong(environment: dict[str, str], tmp_path: Path) -> None:

@@ -97,6 +97,13 @@ def test_the_tables_of_airflow_and_of_the_warehouse_are_made_first() -> None:
     assert "tallyback db migrate" in script
 
 
+def test_the_lake_is_where_workers_on_any_machine_reach_it_and_is_made_first() -> None:
+    (script,) = [word for word in SERVICES["init"]["command"] if "migrate" in word]
+    assert "tallyback lake create" in script
+    assert SERVICES["init"]["depends_on"]["s3"] == {"condition": "service_healthy"}
+    assert SERVICES["worker"]["environment"]["TALLYBACK_LAKE"].startswith("s3://")
+
+
 def test_only_the_screens_and_the_file_server_can_be_reached_and_the_screens_from_this_machine_alone() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert set(published) == {"api-server", "sftp"}
