@@ -187,3 +187,14 @@ def statement(
     for each in found.earnings:
         if each.owed_back:
             out.print(f"Negative: {each.why_owed_back}", highlight=False, markup=False)
+
+
+@export.command("beancount")
+def export_beancount(
+    output: Annotated[Path, typer.Option("--out", help="The file to write; bean-check reads it.")],
+) -> None:
+    """Write the whole ledger as beancount text, with what every account must come to: others' program, same books."""
+    from etl.export_beancount import export_beancount as export_books
+
+    with told():
+        show(export_books(_context(), output))
