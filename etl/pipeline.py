@@ -162,7 +162,13 @@ def _clicks(installation: Installation, context: Context, task: Task, credential
     from etl.payees import load_payees
 
     source = context.configuration.click_source(task.key)
-    reader = SqlSource(source, credentials(source.connection)["url"])
+    url = credentials(source.connection).get("url")
+    if not url:
+        raise Stop(
+            f"click source {source.name}: the connection {source.connection} has no url; enter the SQLAlchemy URL of "
+            "the tracker's database there (docs/bring-your-own.md)."
+        )
+    reader = SqlSource(source, url)
     try:
         results = [load_clicks(context, source, reader, context.known_at), check_clicks(context, source.name)]
         if source.payees is not None:

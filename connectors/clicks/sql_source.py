@@ -21,6 +21,10 @@ from etl.core.schemas import CLICK, CONVERSION, INSTANT
 
 BATCH_ROWS = 50_000
 _AMOUNT = re.compile(r"-?[0-9]{1,14}(\.[0-9]{1,4}0{0,16})?")
+_LOGIN_REFUSED = re.compile(
+    r"(?i)password|authenticat|access denied|login failed|not authorized|unknown database"
+    r"|(?:role|user|database) [\"'`].*[\"'`] (?:does not exist|is not permitted)"
+)
 _REPEATED_HOUR = timedelta(hours=1)
 
 PAYEE = pa.schema(
@@ -80,6 +84,12 @@ class SqlSource:
                     for rows in result.partitions(BATCH_ROWS):
                         yield _table([tuple(row) for row in rows], schema, ZoneInfo(mapped.zone), what)
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            if _LOGIN_REFUSED.search(str(error.orig)):
+                # Never Retry: repeated attempts are what locks an account. The text may hold the address, so it stays.
+                raise Stop(
+                    f"{what}: the database refuses the login or knows no such database; correct the url in the "
+                    f"connection {self._source.connection}."
+                ) from None
             raise Retry(f"{what}: the database does not answer ({type(error.orig).__name__}); try again.") from None
         except sa.exc.NoSuchTableError:
             raise Stop(f"{what}: there is no such table; correct config/clicks/{self._source.name}.yaml.") from None

@@ -138,7 +138,7 @@ class Awin:
         # Read once to its end before it counts: an error under status 200, or an array that is not whole, is no answer.
         for _ in array_elements(path, f"{account_name}: Awin's answer for {window}"):
             pass
-        observed_at = observed(answer.answered_at, f"Awin's answer for {window}")
+        observed_at = observed(answer.answered_at, f"{account_name}: Awin's answer for {window}")
         return Answer(window, observed_at, (Part(path, name, "application/json"),), is_blanked)
 
     def flatten(self, parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:

@@ -81,7 +81,10 @@ def _object_for_array(reader: _Reader, what: str) -> Stop:
         named = [(key, value[key]) for key in ("error", "description", "message", "errors") if value.get(key)]
         text = "; ".join(f"{key}: {json.dumps(inner)}" for key, inner in named)
         said = "".join(each if each.isprintable() else "?" for each in text)[:_SHOWN_CHARACTERS] or said
-    return Stop(f"{what} is one JSON object where an array of rows was expected; it says {said}. Fetch it again.")
+    return Stop(
+        f"{what} is one JSON object where an array of rows was expected; it says {said}. "
+        "See to that, then fetch the window again."
+    )
 
 
 class _Reader:

@@ -126,7 +126,7 @@ class TradeTracker:
                 for site in sites
                 for page in _Site(service, http, account.name, site, window, page_rows).pages(place)
             ]
-        observed_at = min(observed(each.answered_at, "TradeTracker's answer") for each in pages)
+        observed_at = min(observed(each.answered_at, f"{account.name}: TradeTracker's answer") for each in pages)
         return (Answer(window, observed_at, tuple(p.part for p in pages), any(p.is_blanked for p in pages)),)
 
     def flatten(self, parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:

@@ -312,7 +312,8 @@ class HttpClient:
         """Return what an answer with an error status means."""
         status, name = response.status_code, self.settings.connection
         if status in _TRY_AGAIN and (call.repeatable or status in _REFUSED_UNHEARD):
-            return _AgainError(f"{shown} answered HTTP {status}, try later", after_seconds)
+            when = "later" if after_seconds is None else f"in {after_seconds:,} s"
+            return _AgainError(f"{shown} answered HTTP {status}; try again {when}", after_seconds)
         if status in (401, 403):
             return Stop(
                 f"{name}: {self.settings.credential} refused or expired (HTTP {status} from {shown}): renew the "

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from etl.clicks import load_clicks
 from etl.core.configuration import ClickSource, TrackedTable
 from etl.core.context import Context
 from etl.core.encryption import KeyRing, create_key_file, decrypt
-from etl.core.errors import Stop
+from etl.core.errors import Retry, Stop
 from etl.core.payee import IBAN_COLUMN, NAME_COLUMN, payee_place
 from etl.core.schemas import CLICK, CONVERSION
 from etl.payees import load_payees
@@ -253,6 +254,22 @@ def test_what_a_driver_cannot_read_is_named_with_its_table(written: str, context
     reader = SqlSource(source(), url)
     with pytest.raises(Stop, match="table out: a value cannot be read"):
         load_clicks(context, source(), reader, datetime(9999, 9, 2))
+    reader.close()
+
+
+@pytest.mark.parametrize("changed", [{"password": "wrong-hush"}, {"username": "nobody"}, {"database": "nowhere"}])
+def test_a_refused_login_is_not_tried_again(changed: dict[str, Any], context: Context, tracker: sa.Engine) -> None:
+    reader = SqlSource(source(), tracker.url.set(**changed).render_as_string(hide_password=False))
+    with pytest.raises(Stop, match=r"refuses the login.*connection tracker") as caught:
+        load_clicks(context, source(), reader, datetime(2026, 9, 2))
+    reader.close()
+    assert "hush" not in str(caught.value)
+
+
+def test_a_database_that_is_not_there_is_tried_again(context: Context, tracker: sa.Engine) -> None:
+    reader = SqlSource(source(), tracker.url.set(port=9).render_as_string(hide_password=False))
+    with pytest.raises(Retry, match="does not answer"):
+        load_clicks(context, source(), reader, datetime(2026, 9, 2))
     reader.close()
 
 

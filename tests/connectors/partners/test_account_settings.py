@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ SECRETS = Credentials(
 )
 
 
-def refused(partner: str, folder: Path, secrets: Credentials = SECRETS, **options: str | int | tuple[str, ...]) -> str:
+def refused(partner: str, folder: Path, secrets: Credentials = SECRETS, **options: Any) -> str:
     window = Window(date(2026, 9, 1), date(2026, 9, 3))
     with pytest.raises(Stop) as caught:
         connector_for(partner).fetch(account(partner, **options), secrets, window, FetchPlace(folder, folder))
