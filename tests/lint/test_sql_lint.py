@@ -146,6 +146,26 @@ def test_a_macro_or_a_cast_of_nothing_is_allowed_in_parse(tmp_path: Path) -> Non
     assert findings(tmp_path, "parse/awin.sql", HEADER + text) == []
 
 
+@pytest.mark.parametrize(
+    ("body", "is_refused"),
+    [
+        ("TRY_CAST(t AS DECIMAL(18, 4))", True),
+        ("CAST(t AS INTEGER)", True),
+        ("CASE WHEN t <> '' THEN TRY_CAST(t AS DATE) END", True),
+        ("CASE WHEN regexp_matches(t, '[0-9]') THEN TRY_CAST(t AS BIGINT) END", True),
+        ("CASE WHEN regexp_full_match(t, '[0-9]{1,9}') THEN NULL ELSE TRY_CAST(t AS BIGINT) END", True),
+        ("CASE WHEN regexp_full_match(t, '[0-9]{1,9}') THEN 1 + CAST(t[1:3] AS BIGINT) END", False),
+        ("CASE WHEN regexp_full_match(t, '[a-z]') THEN t::VARCHAR END", False),
+        ("hash t", True),
+    ],
+)
+def test_a_macro_casts_only_behind_a_test_of_the_whole_form(tmp_path: Path, body: str, is_refused: bool) -> None:
+    text = f"-- why: (a comment;)\nCREATE OR REPLACE TEMP MACRO x(t) AS\n    {body};\n"
+    if body == "hash t":
+        text = text.replace("MACRO x(t) AS", "MACRO x AS")
+    assert bool(findings(tmp_path, "parse/macros.sql", text)) is is_refused
+
+
 def test_what_people_see_has_an_order(tmp_path: Path) -> None:
     text = HEADER + "SELECT sale_id FROM sale"
     (found,) = findings(tmp_path, "report/bad.sql", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
@@ -110,6 +111,29 @@ def test_a_wrong_secret_stops_and_is_not_shown(
         fetch(context, mine, connector_for(partner), wrong, window)
     assert "not-the-secret-at-all" not in str(caught.value)
     assert mine.connection in str(caught.value)
+
+
+@pytest.mark.parametrize("partner", PARTNERS)
+def test_no_secret_is_in_a_log_whatever_its_level_or_in_what_was_landed(
+    partner: str, world: Sandbox, warehouse_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    caplog.set_level(logging.DEBUG)
+    mine, secrets = account(world, partner), credentials(world, partner)
+    context = stage_context(warehouse_url, tmp_path, mine)
+    connector = connector_for(partner)
+    window = Window(FROM_ON, FROM_ON + timedelta(days=2))
+    land(context, mine, connector, fetch(context, mine, connector, secrets, window))
+    logging.getLogger("test").debug("the log is read")
+    printed = capfd.readouterr()
+    told = caplog.text + printed.out + printed.err + repr(secrets) + repr(mine)
+    assert "the log is read" in told
+    hidden = [value for name, value in secrets.values.items() if name in ("token", "passphrase", "password")]
+    assert len(hidden) == 1
+    assert not [value for value in hidden if value in told]
+    landed = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert landed
+    assert not [content for content in landed if hidden[0].encode() in content]
 
 
 def test_a_long_window_of_awin_is_asked_in_pieces_that_cover_it(

@@ -72,6 +72,12 @@ def test_a_private_key_opens_the_door_with_or_without_a_passphrase(server: SftpS
     assert set(server.logins) == {"publickey"}
 
 
+def test_a_small_request_does_not_wait_for_the_one_before(served: Served) -> None:
+    with SftpConnection(served.settings) as sftp:
+        assert sftp._socket is not None
+        assert sftp._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_refused_credentials_stop_after_one_attempt(server: SftpServer, served: Served) -> None:
     wrong = SecretStr("wrong-password")
     with pytest.raises(Stop, match=r"refused the password or key.*renew it in the connection bank_test") as caught:
