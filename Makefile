@@ -19,6 +19,10 @@ LOGS := .tallyback/logs
 WORLD := $(if $(ORDERS),--orders "$(ORDERS)") $(if $(SEED),--seed "$(SEED)")
 # Nothing of the caller's shell may change which code runs, or what a test sees.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# uv trusts whom pip trusts: the machine's certificates, where it has them (a company's proxy, say), else those it brings.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem /etc/ssl/ca-bundle.pem),)
+export UV_SYSTEM_CERTS ?= true
+endif
 # Without a home uv has nowhere to keep what it downloads.
 ifeq ($(wildcard $(HOME)/.),)
 export UV_CACHE_DIR ?= $(CURDIR)/.tallyback/cache/uv
