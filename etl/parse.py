@@ -68,7 +68,7 @@ def parse(
     if waiting:
         told = " ".join(broken[delivery_id] for delivery_id in sorted(waiting))
         raise Stop(f"{account.name}: {len(waiting)} of {len(due)} deliveries cannot be parsed. {told}")
-    note = f"{counts['rows']:,} rows of {counts['deliveries']} deliveries, {counts['rejects']:,} rejects"
+    note = f"{counts['rows']:,} rows, {counts['rejects']:,} rejects"
     if broken:
         note += f"; {len(broken)} that cannot be read, told again since by later ones"
     return StageResult("parse", account.name, tuple(counts.items()), note)

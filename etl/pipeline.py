@@ -122,7 +122,9 @@ def _fetch(installation: Installation, context: Context, task: Task, credentials
         answers = fetch(context, account, connector, secrets, window, budget)
         results.append(land(context, account, connector, answers))
     spans = ", ".join(str(window) for window in windows) or "no window is due"
-    return _added("fetch", task.key, results, spans)
+    new = sum(dict(result.counts).get("new_deliveries", 0) for result in results)
+    note = f"{new:,} new {'delivery' if new == 1 else 'deliveries'} of {spans}" if windows else spans
+    return _added("fetch", task.key, results, note)
 
 
 def _parse(_: Installation, context: Context, task: Task, __: CredentialsOf) -> StageResult:
@@ -183,7 +185,7 @@ def _reference(installation: Installation, context: Context, task: Task, _: Cred
 
     folder = _folder(installation.settings.reference, "REFERENCE")
     results = [load_programs(context, folder / "programs.csv"), load_rules(context, folder / "cashback_rules.csv")]
-    return _added("reference", task.key, results, "")
+    return _added("reference", task.key, results, "; ".join(result.note for result in results))
 
 
 def _rates(installation: Installation, context: Context, _: Task, __: CredentialsOf) -> StageResult:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from etl.core.connector import ConnectorFacts
 from etl.core.context import Context, StageResult
 from etl.core.engine import Engine, Relation
 from etl.core.kept import BREAK_FOUND, REMITTANCE_BREAKS, KeptTable, keep
+from etl.core.money import exponent
 from etl.core.schemas import CASHBACK_RULE, CLICK, CONVERSION, FX_RATE, MATCH, PROGRAM, TEXT, TRANSACTION, VERSION
 from etl.core.warehouse import Connection, fetch, lock
 from etl.match import (
@@ -86,6 +88,12 @@ _SALE = pa.schema(
     ]
 )
 _OBJECT = pa.schema([("relation", TEXT), ("object_path", TEXT)])
+# Of each delivery, as it was parsed last.
+_ROWS = """
+    SELECT coalesce(sum(p.row_count), 0), coalesce(sum(p.reject_count + coalesce(v.reject_count, 0)), 0)
+    FROM (SELECT DISTINCT ON (delivery_id) * FROM ops.parse ORDER BY delivery_id, parse_version DESC) AS p
+    LEFT JOIN ops.validation AS v ON v.delivery_id = p.delivery_id AND v.parse_version = p.parse_version
+"""
 _ROW_KEY = ("partner_account", "transaction_id", "line_id")
 
 
@@ -110,6 +118,7 @@ def reconcile(context: Context, day: date, facts: Mapping[str, ConnectorFacts]) 
     """
     with context.warehouse.transaction() as connection:
         lock(connection, f"books:{context.entity.name}")
+        row_count, reject_count = _rows_so_far(connection)
         versions, result = _computed(context, connection, day, facts)
         changes = {
             target.noun: keep(context, connection, target, table, day)
@@ -124,11 +133,28 @@ def reconcile(context: Context, day: date, facts: Mapping[str, ConnectorFacts]) 
     for noun, change in changes.items():
         counts += [(f"new_{noun}", change.new), (f"changed_{noun}", change.changed), (f"gone_{noun}", change.gone)]
     counts += [("sales", result.sale.num_rows), ("open_breaks", result.breaks.num_rows)]
+    written = changes["matches"].new + changes["matches"].changed
     note = (
-        f"{changes['versions'].new:,} new versions, {changes['matches'].new + changes['matches'].changed:,} matches "
-        f"written, {result.breaks.num_rows:,} breaks open"
+        f"{row_count:,} rows, {reject_count:,} rejects, {result.breaks.num_rows:,} breaks{_at_stake(result.breaks)}; "
+        f"{changes['versions'].new:,} new versions, {written:,} matches written"
     )
     return StageResult("reconcile", context.entity.name, tuple(counts), note)
+
+
+def _rows_so_far(connection: Connection) -> tuple[int, int]:
+    """Return how many rows partners have sent by now, and how many of them were not taken."""
+    found = connection.execute(_ROWS).fetchone() or (0, 0)
+    return int(str(found[0])), int(str(found[1]))
+
+
+def _at_stake(breaks: pa.Table) -> str:
+    """Return the commission that breaks are about as words, such as ', EUR 84.10 and GBP 12.00 at stake'."""
+    sums: dict[str, Decimal] = {}
+    for currency, amount in zip(breaks["currency"].to_pylist(), breaks["amount"].to_pylist(), strict=True):
+        if currency is not None and amount is not None:
+            sums[currency] = sums.get(currency, Decimal(0)) + abs(amount)
+    told = [f"{currency} {sums[currency]:,.{exponent(currency)}f}" for currency in sorted(sums)]
+    return f", {' and '.join(told)} at stake" if told else ""
 
 
 def _computed(

@@ -123,9 +123,9 @@ def validate(
             if verdict.held_by:
                 reasons = "; ".join(f"{each.check.reason} ({each.actual})" for each in verdict.held_by)
                 held.append(f"{delivery.delivery_id} ({delivery.window_from}..{delivery.window_until}): {reasons}")
-    note = f"{counts['rows']:,} rows of {counts['deliveries']} deliveries, {counts['rejects']:,} rejects"
+    note = f"{counts['rejects']:,} of them rejected by a check"
     if held:
-        note += f"; {len(held)} held until `tallyback release`: " + " | ".join(held[:10])
+        note += f"; {len(held)} held until `tallyback release` (`tallyback holds` lists them): " + " | ".join(held[:3])
     return StageResult("validate", account.name, tuple(counts.items()), note)
 
 
