@@ -190,11 +190,26 @@ def _sheet(report: Report, table: Table, data: pa.Table, hidden: tuple[str, ...]
     if any(column.name == "label" for column in columns):
         # The label says it to a reader; the name in the ledger is in the spreadsheet.
         columns = [column for column in columns if column.name != "kind"]
-    rows = tuple(tuple(_cell(report, column, row) for column in columns) for row in _said_once(shown.to_pylist()))
+    rows = _aligned([tuple(_cell(report, column, row) for column in columns) for row in _said_once(shown.to_pylist())])
     headings = tuple(Cell(column.heading, "number" if column.is_number else "text") for column in columns)
     is_whole = not hidden
     left_out = _left_out(table, data, shown.num_rows, is_whole)
     return Sheet(outline.title if is_whole else "", outline.note if is_whole else "", headings, rows, left_out)
+
+
+def _aligned(rows: Sequence[tuple[Cell, ...]]) -> tuple[tuple[Cell, ...], ...]:
+    """Return the rows with their decimal points below each other: fewer digits than the column's most leave room."""
+    most = [max((_digits(cell) for cell in column), default=0) for column in zip(*rows, strict=True)]
+
+    def aligned(cell: Cell, digits: int) -> Cell:
+        room = digits - _digits(cell)
+        return Cell(cell.text, f"{cell.style} room{room}") if room and cell.style.startswith("number") else cell
+
+    return tuple(tuple(map(aligned, row, most)) for row in rows)
+
+
+def _digits(cell: Cell) -> int:
+    return len(cell.text.partition(".")[2]) if cell.style.startswith("number") else 0
 
 
 def _said_once(rows: Sequence[dict[str, object]]) -> Iterator[Row]:

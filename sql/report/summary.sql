@@ -14,7 +14,7 @@ WITH topic (place, question, topic, label) AS (VALUES
     (32, 'What was sent and paid?', 'returned', 'Returned by the bank in the period'),
     (40, 'What needs a look?', 'break', 'Open breaks and the money at stake'),
     (60, 'What did the period earn?', 'income', 'Commission approved, net of reversals'),
-    (61, 'What did the period earn?', 'cost', 'Cashback on it')
+    (61, 'What did the period earn?', 'cost', 'Cashback on it, our cost')
 ),
 fact (topic, currency, item_count, amount, base, without_base, last_period) AS (
     SELECT 'receivable', currency, count(*) FILTER (WHERE amount <> 0), sum(amount), sum(base), sum(without_base),

@@ -247,6 +247,21 @@ def test_cents_lost_at_the_border_are_shown(october: Books, warehouse_url: str, 
     assert differences(report) == [("Border: what left one asset arrived in the other", "-0.0025")]
 
 
+def test_a_fraction_of_a_cent_that_a_reversed_sale_left_in_base_currency_is_in_every_sum(
+    october: Books, warehouse_url: str, tmp_path: Path
+) -> None:
+    october.entry("sale", "s1", "2026-10-22", commission("receivable", AWIN, "10", "GBP", base="11.5001"))
+    october.entry("sale", "s1", "2026-10-29", commission("receivable", AWIN, "10", "GBP", base="11.5000", back=True))
+    october.entry("sale", "s3", "2026-10-23", commission("receivable", AWIN, "2", "GBP", base="2.3000"))
+    report = made(warehouse_url, tmp_path)
+    assert differences(report) == []
+    for query in ("summary", "roll_forward", "receivable_partner"):
+        rows = report.table(query).data.to_pylist()
+        assert Decimal("2.3001") in [row["base"] for row in rows if row["currency"] == "GBP"], query
+    (row,) = [row for row in report.table("receivable_partner").data.to_pylist() if row["currency"] == "GBP"]
+    assert row["item_count"] == 1
+
+
 def test_empty_books_are_all_zero_and_prove(warehouse_url: str, tmp_path: Path) -> None:
     report = made(warehouse_url, tmp_path)
     assert report.differing_count == 0

@@ -89,6 +89,24 @@ def test_a_partner_opens_to_programs_and_a_program_to_rows_of_a_delivery(
     assert partner < program < row
 
 
+def test_decimal_points_stand_below_each_other(october: Books, warehouse_url: str, tmp_path: Path) -> None:
+    text = read(warehouse_url, tmp_path)
+    places: dict[tuple[int, int], set[int]] = {}
+    for table, body in enumerate(re.findall("<tbody>(.*?)</tbody>", text, re.DOTALL)):
+        for row in re.findall("<tr>(.*?)</tr>", body, re.DOTALL):
+            for column, (style, value) in enumerate(re.findall('<td class="([^"]*)">(.*?)</td>', row)):
+                if style.startswith("number") and "." in value:
+                    room = re.search(r"room(\d)", style)
+                    digits = len(value.partition(".")[2]) + int(room[1] if room else 0)
+                    places.setdefault((table, column), set()).add(digits)
+    assert len(places) > 20
+    assert [where for where, digits in places.items() if len(digits) != 1] == []
+    # There are rooms, and the style sheet knows each.
+    rooms = set(re.findall(r'class="number[^"]*(room\d)', text))
+    assert rooms
+    assert all(f"td.{room} " in text for room in rooms)
+
+
 def test_the_first_screen_says_whether_the_books_prove(october: Books, warehouse_url: str, tmp_path: Path) -> None:
     text = read(warehouse_url, tmp_path)
     assert re.search(r"<strong>All \d\d checks hold\.</strong>", text)

@@ -4,7 +4,10 @@
 WITH book AS (
     SELECT a.kind, split_part(a.asset, '/', 1) AS currency, split_part(a.asset, '/', 2)::integer AS scale,
            p.effective_for, p.booked_on < %(until)s AS is_booked,
-           s.sign * p.amount / power(10::numeric, split_part(a.asset, '/', 2)::integer) AS amount
+           s.sign * p.amount / power(10::numeric, split_part(a.asset, '/', 2)::integer) AS amount,
+           -- An amount in the base currency is its own base amount.
+           s.sign * coalesce(p.base_amount, CASE WHEN split_part(a.asset, '/', 1) = %(base)s
+               THEN p.amount / power(10::numeric, split_part(a.asset, '/', 2)::integer) END) AS base
     FROM ledger.posting AS p
     CROSS JOIN LATERAL (VALUES (1, p.debit), (-1, p.credit)) AS s (sign, account_id)
     JOIN ledger.account AS a ON a.account_id = s.account_id
@@ -12,7 +15,7 @@ WITH book AS (
 ),
 closing AS (
     SELECT b.kind, b.currency, b.scale, sum(coalesce(k.side, 1) * b.amount) AS amount, sum(b.amount) AS debit,
-           max(k.part) AS part
+           coalesce(sum(coalesce(k.side, 1) * b.base), 0) AS base, max(k.part) AS part
     FROM book AS b
     LEFT JOIN report_account_kind AS k ON k.kind = b.kind
     WHERE b.is_booked
@@ -102,6 +105,17 @@ checked (place, name, expected, actual, unit) AS (
     SELECT 32, 'Member liability, all ages = ledger', sum(c.amount),
            (SELECT coalesce(sum(sign(l.amount) * (l.age_30 + l.age_60 + l.age_90 + l.age_180 + l.age_more)), 0)
             FROM report_liability AS l WHERE l.currency = c.currency), c.currency
+    FROM closing AS c
+    WHERE c.part = 'members'
+    GROUP BY c.currency
+    UNION ALL
+    SELECT 33, 'Receivables in ' || c.currency || ', in base currency = ledger', c.base,
+           (SELECT coalesce(sum(r.base), 0) FROM report_receivable AS r WHERE r.currency = c.currency), %(base)s
+    FROM closing AS c
+    WHERE c.kind = 'commission_receivable'
+    UNION ALL
+    SELECT 34, 'Member liability in ' || c.currency || ', in base currency = ledger', sum(c.base),
+           (SELECT coalesce(sum(l.base), 0) FROM report_liability AS l WHERE l.currency = c.currency), %(base)s
     FROM closing AS c
     WHERE c.part = 'members'
     GROUP BY c.currency
