@@ -1,5 +1,6 @@
 """The real deployment has every service, every image pinned, and no password that anybody could know."""
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -111,16 +112,44 @@ def test_only_the_screens_and_the_file_server_can_be_reached_and_the_screens_fro
 
 
 def test_what_must_survive_lies_in_a_volume_that_is_declared() -> None:
-    mounted = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    volumes = [volume for service in SERVICES.values() for volume in service.get("volumes", [])]
+    mounted = {volume.partition(":")[0] for volume in volumes if isinstance(volume, str)}
     named = {name for name in mounted if not name.startswith(".")}
     assert named == set(COMPOSE["volumes"])
-    assert all((CHECKOUT / name).is_file() for name in mounted - named)
+    assert all((CHECKOUT / name).exists() for name in mounted - named)
+    assert all(volume["read_only"] for volume in volumes if not isinstance(volume, str))
+
+
+def test_reference_data_and_rates_are_read_from_a_folder_that_is_mounted() -> None:
+    environment = SERVICES["worker"]["environment"]
+    (folder,) = [volume["target"] for volume in SERVICES["worker"]["volumes"] if not isinstance(volume, str)]
+    assert environment["TALLYBACK_REFERENCE"] == folder
+    assert environment["TALLYBACK_RATES"].startswith(f"{folder}/")
+
+
+def test_every_connection_has_a_pool_before_a_task_asks_for_it(tmp_path: Path) -> None:
+    assert SERVICES["worker"]["environment"]["TALLYBACK_POOLS"] == "connection"
+    for name, line in (("a", "connection: awin"), ("b", "connection: 'shop-2'  # ours"), ("c", "connection: awin")):
+        (tmp_path / "partners").mkdir(exist_ok=True)
+        (tmp_path / "partners" / f"{name}.yaml").write_text(f"name: {name}\n{line}\n")
+    (script,) = [word for word in SERVICES["init"]["command"] if "pools set" in word]
+    pools = script[script.index("sed -n") :].replace("$$", "$")
+    made = subprocess.run(
+        ["sh", "-euc", f'airflow() {{ echo "$3 $4"; }}\n{pools}'],
+        env={"TALLYBACK_CONFIGURATION": str(tmp_path), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert made.stdout.splitlines() == ["tallyback_awin 1", "tallyback_shop-2 1"]
 
 
 def test_settings_of_tallyback_are_ones_it_knows() -> None:
     from etl.core.settings import Settings
 
     given = {name for name in SERVICES["worker"]["environment"] if name.startswith("TALLYBACK_")}
+    assert "TALLYBACK_POOLS" in (CHECKOUT / "docs" / "airflow.md").read_text()
+    given.remove("TALLYBACK_POOLS")  # One of the DAGs, not of the stages.
     assert given
     assert {name.removeprefix("TALLYBACK_").lower() for name in given} <= set(Settings.model_fields)
 
