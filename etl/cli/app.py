@@ -1,15 +1,19 @@
 """What all commands share: the application, how errors are told, who is at the keyboard, how a stage is run."""
 
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from etl.core.connector import Window
 from etl.core.context import StageResult
@@ -21,14 +25,38 @@ app = typer.Typer(
     name="tallyback",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="What affiliate partners owe you, what you owe your members, and what you may pay out today: to the cent, "
-    "with proof.\n\nA day: `tallyback run` fetches, checks, reconciles and books everything due; `tallyback verify` "
-    "proves the books; `tallyback breaks list` shows what a person must look at; `tallyback payout`, `approve` and "
-    "`transmit` pay; `tallyback report` writes the reconciliation. To try your own data without a warehouse: "
-    "`tallyback match --help`.",
+    "with proof.\n\nA day: `run` fetches, checks, reconciles and books everything due; `verify` proves the books; "
+    "`breaks list` and `holds` show what a person must look at; `payout` pays; `report` writes the reconciliation; "
+    "`trace` tells where a cent comes from. To try your own data without a warehouse: `match`. Something is missing "
+    "or wrong: `doctor`.",
+    epilog="Exit status: 0 done, 1 a person must act (the message says how), 2 not a command like that, 75 try again "
+    "later. Settings are TALLYBACK_… variables: `tallyback doctor` lists them.",
 )
-out = Console(soft_wrap=True)
+DAY, LOOK, PAY = "A day", "Questions", "Pay and be paid"
+A_STAGE, SET_UP, TRY = "One stage for one key", "Set up", "Try"
+PANELS = (DAY, LOOK, PAY, A_STAGE, SET_UP, TRY)
+"""The groups of commands on the first page, in their order."""
+
+# A pipe has no width: what a table holds is never shortened for it.
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 1_000)
 err = Console(stderr=True, soft_wrap=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"tallyback {version('tallyback')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None: ...
+
 
 Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day it runs for; today if absent.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
@@ -40,10 +68,11 @@ def told() -> Iterator[None]:
     try:
         yield
     except Retry as error:
-        err.print(f"[yellow]Not now:[/] {error}", highlight=False)
+        # What an error quotes was written by others: brackets in it are no markup.
+        err.print(f"[yellow]Not now:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(75) from error
     except Stop as error:
-        err.print(f"[red]Stopped:[/] {error}", highlight=False)
+        err.print(f"[red]Stopped:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from error
 
 
@@ -80,11 +109,23 @@ def day_of(given: datetime | None, opened: Installation) -> date:
 
 
 def show(result: StageResult) -> None:
-    """Print what a stage did: its counts, then its note."""
-    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in result.counts) or "nothing to count"
-    out.print(f"[bold]{result.stage}[/] {result.key}: {counts}", highlight=False)
+    """Print what a stage did: its counts (those that are none only if all are), then its note."""
+    some = [(name, count) for name, count in result.counts if count] or result.counts[:3]
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in some) or "nothing to count"
+    out.print(f"[bold]{result.stage}[/] {escape(result.key)}: {counts}", highlight=False)
     if result.note:
-        out.print(f"  {result.note}", highlight=False)
+        out.print(f"  {escape(result.note)}", highlight=False)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on a terminal that something goes on, and for how long; a pipe sees nothing of it."""
+    shown = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    # Redirected, what goes into a file or a pipe would go to the terminal with the bar.
+    is_terminal = err.is_terminal and sys.stdout.isatty()
+    with Progress(*shown, console=err, transient=True, disable=not err.is_terminal, redirect_stdout=is_terminal) as bar:
+        bar.add_task(escape(what), total=None)
+        yield
 
 
 def run_one(stage: str, key: str, day: datetime | None, window: Window | None = None) -> None:
@@ -95,12 +136,13 @@ def run_one(stage: str, key: str, day: datetime | None, window: Window | None = 
         opened = installation()
         known_at = clock(opened.settings)
         task = Task(stage, key, (day or known_at).date(), window)
-        result = run_stage(
-            opened,
-            task,
-            run_id=f"cli/{stage}/{uuid.uuid4()}",
-            known_at=known_at,
-            actor=actor() or "command line",
-            credentials=credentials_from_environment(),
-        )
+        with working(f"{stage} {key}"):
+            result = run_stage(
+                opened,
+                task,
+                run_id=f"cli/{stage}/{uuid.uuid4()}",
+                known_at=known_at,
+                actor=actor() or "command line",
+                credentials=credentials_from_environment(),
+            )
         show(result)

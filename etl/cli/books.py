@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from etl.cli.app import AsJson, actor, app, installation, out, show, told
+from etl.cli.app import LOOK, AsJson, actor, app, installation, out, show, told
 from etl.cli.stages import reference
 from etl.core.as_of import AsOf, Basis, end_of_day
 from etl.core.context import Context
@@ -19,7 +19,7 @@ from etl.core.payouts import books_day
 from etl.installation import clock
 
 export = typer.Typer(no_args_is_help=True, help="The books for other people's programs: an ERP, an auditor's ledger.")
-app.add_typer(export, name="export")
+app.add_typer(export, name="export", rich_help_panel=LOOK)
 
 Month = Annotated[datetime, typer.Option("--month", formats=["%Y-%m"], help="The period, as 2026-09.")]
 
@@ -29,7 +29,7 @@ def _context() -> Context:
     return opened.context(f"cli/books/{uuid.uuid4()}", clock(opened.settings), actor() or "command line")
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def restatement(
     month: Month,
     documents: Annotated[bool, typer.Option("--documents", help="Show every entry the sums are made of.")] = False,
@@ -116,7 +116,7 @@ def _as_of(context: Context, day: datetime | None, known: datetime | None, *, is
     return AsOf(day.date() if day else books_day(context), known, basis)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def balance(
     day: AsOfDay = None,
     known: Known = None,
@@ -151,7 +151,7 @@ def balance(
     out.print("A debit is positive: what is owed to us, and what we have. What we owe is negative.")
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def statement(
     member: Annotated[str, typer.Argument(help="The member's id.")],
     day: AsOfDay = None,

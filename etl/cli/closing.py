@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from etl.cli.app import AsJson, actor, app, installation, out, person, show, told
+from etl.cli.app import DAY, AsJson, actor, app, installation, out, person, show, told
 from etl.core.context import Context
 from etl.installation import clock
 
@@ -19,7 +19,7 @@ close = typer.Typer(
     "`close finish MONTH` locks it for ever and keeps a record of all that went into it. What comes late is booked in "
     "the next month.",
 )
-app.add_typer(close, name="close")
+app.add_typer(close, name="close", rich_help_panel=DAY)
 
 Month = Annotated[datetime, typer.Argument(formats=["%Y-%m"], help="The period, as 2026-09.")]
 By = Annotated[str | None, typer.Option("--by", help="Who you are; TALLYBACK_PERSON or the login name if absent.")]

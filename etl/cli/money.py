@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from etl.cli.app import Day, app, installation, out, person, run_one, told
+from etl.cli.app import PAY, AsJson, Day, app, installation, out, person, run_one, told
+from etl.cli.books import export
+from etl.cli.layout import amount, counted, print_json, say
 from etl.core.context import Context
+from etl.core.money import exponent, from_minor
 from etl.core.warehouse import PIPELINE
 from etl.installation import Installation, clock
 
@@ -17,9 +19,9 @@ payout = typer.Typer(
     no_args_is_help=True,
     help="Pay members. In order: `payout select BANK` reserves and freezes the file, `payout approve` by another, "
     "`payout transmit`; later `payout settle`, `payout return` or, if nobody knows whether a file arrived, "
-    "`payout resolve`.",
+    "`payout resolve`. `payout list` says what each batch needs next.",
 )
-app.add_typer(payout, name="payout")
+app.add_typer(payout, name="payout", rich_help_panel=PAY)
 
 By = Annotated[str | None, typer.Option("--by", help="Who you are; TALLYBACK_PERSON or the login name if absent.")]
 BatchId = Annotated[str, typer.Argument(help="The batch, as `payout list` shows it.")]
@@ -39,21 +41,56 @@ def payout_select(bank: Annotated[str, typer.Argument(help="Bank, as in config/b
 
 
 @payout.command("list")
-def payout_list() -> None:
+def payout_list(as_json: AsJson = False) -> None:
     """List all batches, the newest first, with what each needs next."""
     with told():
         opened = installation()
         with opened.warehouse.transaction(PIPELINE) as connection:
-            rows = connection.execute(
-                "SELECT batch_id, selected_for, bank, payout_count, total_minor, currency, state, released_by, sha256"
-                " FROM payout.batch ORDER BY created_at DESC, batch_id"
+            found = connection.execute(
+                "SELECT b.batch_id, b.selected_for, b.bank, b.payout_count, b.total_minor, b.currency, b.state,"
+                " b.released_by, b.sha256, (SELECT string_agg(a.approved_by, ', ' ORDER BY a.approved_by)"
+                " FROM payout.approval AS a WHERE a.batch_id = b.batch_id AND a.sha256 = b.sha256)"
+                " FROM payout.batch AS b ORDER BY b.created_at DESC, b.batch_id"
             ).fetchall()
-    table = Table("batch", "for", "bank", "payouts", "total", "state", "released by", "sha256")
-    for batch, day, bank, count, total, currency, state, released_by, sha256 in rows:
-        minor = int(str(total))
-        amount = f"{currency} {minor // 100:,}.{minor % 100:02d}"
-        table.add_row(str(batch), str(day), str(bank), str(count), amount, str(state), str(released_by), str(sha256))
-    out.print(table)
+    names = ("batch_id", "selected_for", "bank", "payout_count", "total_minor", "currency", "state", "released_by")
+    rows = [dict(zip((*names, "sha256", "approved_by"), row, strict=True)) for row in found]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        total = from_minor(int(str(row["total_minor"])), exponent(str(row["currency"])))
+        say(f"{row['batch_id']}  {amount(total, str(row['currency']))}  {row['state']}", "bold")
+        people = f"released by {row['released_by']}, approved by {row['approved_by'] or 'nobody'}"
+        say(
+            f"    {row['bank']}, {counted(int(str(row['payout_count'])), 'payout')} for {row['selected_for']}, {people}"
+        )
+        say(f"    sha256 {row['sha256'] or 'none: its file is not written yet'}")
+        if step := _NEXT.get(str(row["state"])):
+            say("    next: " + step.format(batch=row["batch_id"], sha256=row["sha256"]))
+    out.print(counted(len(rows), "batch", "batches") if rows else "No batch yet: tallyback payout select BANK")
+
+
+_NEXT = {
+    "reserved": "tallyback payout freeze {batch}",
+    "frozen": "somebody else: tallyback payout approve {batch} --sha256 {sha256}",
+    "approved": "tallyback payout transmit {batch}",
+    "submitting": "wait; if nobody sends it any more, ask the bank, then: tallyback payout resolve {batch}",
+    "unknown": "ask the bank whether it came, then: tallyback payout resolve {batch} sent|not_sent --evidence TEXT",
+    "sent": "when the bank has paid: tallyback payout settle {batch}",
+}
+"""What a batch of a state needs next."""
+
+
+@payout.command("freeze")
+def payout_freeze(batch: BatchId, day: Day = None) -> None:
+    """Write the payment file of a reserved batch, if `payout select` was interrupted; a written one is compared."""
+    run_one("export", batch, day)
+
+
+@export.command("batch")
+def export_batch(batch: BatchId, day: Day = None) -> None:
+    """Write the payment file of a batch and read it back; `payout select` does so itself. Also `payout freeze`."""
+    run_one("export", batch, day)
 
 
 @payout.command("approve")
@@ -64,7 +101,8 @@ def payout_approve(
     from etl.paying import approve_batch
 
     with told():
-        out.print(approve_batch(_context(installation(), by), batch, sha256).sentence)
+        say(approve_batch(_context(installation(), by), batch, sha256).sentence)
+        say(f"next: tallyback payout transmit {batch}")
 
 
 @payout.command("show")
@@ -107,7 +145,7 @@ def payout_settle(
         opened = installation()
         happened_on = (on or clock(opened.settings)).date()
         moved = settle(_context(opened, by), batch, happened_on, payouts or None)
-        out.print(f"{moved} payouts are settled.")
+        say(f"{counted(moved, 'payout')} settled." if moved else "They were settled before: nothing to book.")
 
 
 @payout.command("return")
@@ -140,7 +178,7 @@ def payout_resolve(
 
     with told():
         if outcome not in {each.value for each in Resolution}:
-            raise Stop(f"{outcome!r} is neither sent nor not_sent")
+            raise Stop(f"{outcome!r} is neither sent nor not_sent: say what the bank told you")
         context = _context(installation(), by)
         done = resolve(context, batch, Resolution(outcome), context.actor, evidence)
         out.print(f"Batch {done.batch_id} is {done.state}.")

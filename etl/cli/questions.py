@@ -1,28 +1,31 @@
 """Commands that answer questions: what must be looked at, where a cent comes from, what is missing here."""
 
-import json
 import os
-import sys
 import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
-from etl.cli.app import AsJson, app, installation, out, person, told
+from etl.breaks import LISTED_MAX, BreakFilter, list_breaks
+from etl.cli.app import LOOK, SET_UP, AsJson, app, installation, out, person, told
+from etl.cli.layout import Branch, amount, columns, counted, print_json, say, tree
 from etl.core.errors import Stop
 from etl.installation import clock, credentials_from_environment
+
+if TYPE_CHECKING:
+    from etl.trace import Node
 
 breaks = typer.Typer(
     no_args_is_help=True,
     help="What a person must look at, and what they say of it. A decision is an input like any other: it survives "
     "every replay and is undone only by another decision.",
 )
-app.add_typer(breaks, name="breaks")
+app.add_typer(breaks, name="breaks", rich_help_panel=LOOK)
 
 By = Annotated[str | None, typer.Option("--by", help="Who you are; TALLYBACK_PERSON or the login name if absent.")]
 
@@ -50,41 +53,76 @@ def breaks_list(
     as_json: AsJson = False,
 ) -> None:
     """List open breaks, most money at stake first."""
-    from etl.breaks import BreakFilter, list_breaks
-
     with told():
         opened = installation()
         context = opened.context(f"cli/breaks/{uuid.uuid4()}", clock(opened.settings), "")
+        if account is not None:
+            opened.configuration.account(account)
         only = BreakFilter(account, kind, sale, since.date() if since else None, _amount(at_least))
         rows = list_breaks(context, only, limit).to_pylist()
     if as_json:
-        json.dump(rows, sys.stdout, indent=2, default=str)
-        print()
+        print_json(rows)
         return
-    table = Table("kind", "sale", "transaction", "at stake", "expected", "found", "since")
     for row in rows:
-        at_stake = f"{row['currency'] or ''} {row['amount']}" if row["amount"] is not None else ""
-        values = (row["kind"], row["sale_id"], row["transaction_id"], at_stake, row["expected"], row["found"])
-        table.add_row(*(str(value) if value is not None else "" for value in (*values, row["opened_on"])))
-    out.print(table)
-    out.print(
-        f"{len(rows)} shown" + (f", the limit; there may be more (--limit {limit * 2})" if len(rows) == limit else "")
-    )
+        _say_break(row)
+    if not rows:
+        _say_none(only)
+    elif len(rows) == limit:
+        out.print(f"{limit} shown, the limit; there may be more (--limit {limit * 2})")
+    else:
+        out.print(counted(len(rows), "open break"))
+
+
+def _say_break(row: Mapping[str, object]) -> None:
+    at_stake, currency = row["amount"], row["currency"]
+    money = amount(at_stake if isinstance(at_stake, Decimal) else None, str(currency or "")) or "no amount"
+    say(f"{money}  {row['kind']}  {row['partner_account']}  since {row['opened_on']}", "bold")
+    line = f" line {row['line_id']}" if row["line_id"] else ""
+    sale = f"  sale {row['sale_id']}" if row["sale_id"] else ""
+    say(f"    transaction {row['transaction_id']}{line}{sale}")
+    say(f"    expected {row['expected'] or 'nothing'}; found {row['found'] or 'nothing'}")
+
+
+def _say_none(only: BreakFilter) -> None:
+    """Say that nothing was found and, if a kind was asked for, which kinds there are."""
+    out.print("No open break is like that." if only != BreakFilter() else "No open breaks: nothing needs a look.")
+    if only.kind is not None:
+        with told():
+            opened = installation()
+            context = opened.context(f"cli/breaks/{uuid.uuid4()}", clock(opened.settings), "")
+            kinds = sorted(set(list_breaks(context, limit=LISTED_MAX)["kind"].to_pylist()))
+        out.print(f"Kinds that are open: {', '.join(kinds) or 'none'}")
 
 
 @breaks.command("candidates")
-def breaks_candidates(sale: Annotated[str, typer.Argument(help="The sale of a break.")]) -> None:
-    """Show the clicks a sale could belong to, the best first, and why."""
+def breaks_candidates(
+    sale: Annotated[str, typer.Argument(help="The sale of a break, as `breaks list` shows it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show the clicks a sale could belong to, the best first, and why; `breaks decide` takes one of them."""
     from etl.breaks import candidates
 
     with told():
         opened = installation()
         context = opened.context(f"cli/breaks/{uuid.uuid4()}", clock(opened.settings), "")
         found = candidates(context, sale)
-    table = Table("click", "member", "clicked at (UTC)", "score", "because")
-    for each in found:
-        table.add_row(each.click_id, each.member_id, str(each.clicked_at), str(each.score), "; ".join(each.reasons))
-    out.print(table if found else "No click of that program lies in the window of this sale.")
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    if not found:
+        out.print("No click of that program lies in the window of this sale.")
+        return
+    rows = [
+        (
+            each.click_id,
+            each.member_id,
+            f"{each.clicked_at:%Y-%m-%d %H:%M:%S}",
+            str(each.score),
+            "; ".join(each.reasons),
+        )
+        for each in found
+    ]
+    columns(("click", "member", "clicked at (UTC)", "score", "because"), rows, right=("score",))
 
 
 @breaks.command("decide")
@@ -109,13 +147,12 @@ def breaks_decide(
         out.print(f"Recorded as {decision}.")
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def trace(
     name: Annotated[str, typer.Argument(help="A payout, sale, transaction or click, by its id.")],
     as_json: AsJson = False,
 ) -> None:
     """Show where a cent comes from and went to: payouts, sales, postings, versions, delivery rows and clicks."""
-    from etl.trace import Node
     from etl.trace import trace as trace_name
 
     with told():
@@ -123,22 +160,79 @@ def trace(
         context = opened.context(f"cli/trace/{uuid.uuid4()}", clock(opened.settings), "")
         found = trace_name(context, name)
     if as_json:
-        print(json.dumps([node.as_json() for node in found], indent=2))
+        print_json([node.as_json() for node in found])
         return
 
-    def grow(tree: Tree, node: Node) -> None:
-        facts = "  ".join(f"{fact} {value}" for fact, value in node.facts)
-        branch = tree.add(Text.assemble((f"{node.kind} {node.name}", "bold"), "  ", facts))
-        for child in node.children:
-            grow(branch, child)
-
-    root = Tree(Text(name))
-    for node in found:
-        grow(root, node)
-    out.print(root)
+    tree(name, [_branch(node) for node in found])
 
 
-@app.command()
+def _branch(node: "Node") -> Branch:
+    facts = "  ".join(f"{fact} {value}" for fact, value in node.facts)
+    return f"{node.kind} {node.name}", facts, [_branch(child) for child in node.children]
+
+
+@app.command(rich_help_panel=LOOK)
+def holds(
+    account: Annotated[str | None, typer.Option(help="Only of this partner account.")] = None, as_json: AsJson = False
+) -> None:
+    """List the deliveries that a check holds, and why; nothing of them is booked until `release`."""
+    from etl.findings import list_holds
+
+    with told():
+        opened = installation()
+        rows = list_holds(opened.context(f"cli/holds/{uuid.uuid4()}", clock(opened.settings), ""), account).to_pylist()
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        window = f"{row['window_from']} to before {row['window_until']}"
+        say(f"{row['partner_account']}  {window}  {counted(row['row_count'], 'row')}  {row['check_name']}", "bold")
+        say(f"    {_reason(row['partner'], row['check_name']) or row['expected']}; found {row['actual']}")
+        say(f"    delivery {row['delivery_id']}")
+    held = len({row["delivery_id"] for row in rows})
+    if not held:
+        out.print("No delivery is held.")
+        return
+    out.print(
+        f"{counted(held, 'held delivery', 'held deliveries')}. Look at what the partner's screens "
+        "say of those days; then: tallyback release DELIVERY --reason TEXT"
+    )
+
+
+def _reason(partner: str, check_name: str) -> str:
+    """Return what a check says of itself; '' if the suite has it no more."""
+    from etl.core.expectations import load_suite
+
+    return next((each.reason for each in load_suite("transaction", partner).whole if each.name == check_name), "")
+
+
+@app.command(rich_help_panel=LOOK)
+def rejects(
+    account: Annotated[str | None, typer.Option(help="Only of this partner account.")] = None,
+    delivery: Annotated[str | None, typer.Option(help="Only of this delivery.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List rows of partners that were not taken, and why; of the newest delivery first."""
+    from etl.findings import list_rejects
+
+    with told():
+        opened = installation()
+        context = opened.context(f"cli/rejects/{uuid.uuid4()}", clock(opened.settings), "")
+        rows = list_rejects(context, account, delivery, limit).to_pylist()
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        say(f"{row['partner_account']}  row {row['row_number']}  {row['reason']}", "bold")
+        where = f"{row['column_name']} = {row['value']!r}" if row["column_name"] else "the whole row"
+        say(f"    {where}; transaction {row['transaction_id'] or 'unknown'}; found by {row['stage']}, {row['rule']}")
+        say(f"    delivery {row['delivery_id']}")
+    more = f", the limit; there may be more (--limit {limit * 2})" if len(rows) == limit else ""
+    out.print(f"{counted(len(rows), 'reject')}{more}" if rows else "No row was rejected.")
+
+
+@app.command(rich_help_panel=SET_UP)
 def doctor(as_json: AsJson = False) -> None:
     """Say what is missing or misconfigured here, in the order in which to repair it."""
     from etl.doctor import diagnose
@@ -146,11 +240,18 @@ def doctor(as_json: AsJson = False) -> None:
     found = diagnose(os.environ, datetime.now(UTC).replace(tzinfo=None), credentials_from_environment())
     if as_json:
         rows = [{"name": each.name, "ok": each.is_ok, "found": each.found, "next": each.next_step} for each in found]
-        print(json.dumps(rows, indent=2))
+        print_json(rows)
     else:
-        table = Table("", "", "found", "what to do")
+        width = max(len(each.name) for each in found)
         for each in found:
-            table.add_row("[green]ok[/]" if each.is_ok else "[red]no[/]", each.name, each.found, each.next_step)
-        out.print(table)
+            mark = Text("ok", "green") if each.is_ok else Text("NO", "bold red")
+            out.print(Text.assemble(mark, f"  {each.name:<{width}}  {each.found}"), soft_wrap=True)
+            if each.next_step:
+                out.print(Text.assemble(" " * (width + 6), ("→ ", "bold"), each.next_step), soft_wrap=True)
+        wrong = sum(not each.is_ok for each in found)
+        say(
+            f"{wrong} of {len(found)} need you, in this order." if wrong else f"All {len(found)} are as they must be.",
+            "bold",
+        )
     if not all(each.is_ok for each in found):
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ import typer
 from psycopg.rows import dict_row
 from rich.table import Table
 
-from etl.cli.app import AsJson, actor, app, installation, out, show, told
+from etl.cli.app import PAY, AsJson, actor, app, installation, out, show, told
 from etl.core.errors import Stop
 from etl.installation import Installation, clock
 
@@ -19,7 +19,7 @@ remittance = typer.Typer(
     help="Money partners paid. `remittance load` takes their statements, `remittance list` and `show` tell what each "
     "pays.",
 )
-app.add_typer(remittance, name="remittance")
+app.add_typer(remittance, name="remittance", rich_help_panel=PAY)
 
 
 @remittance.command("load")

@@ -1,6 +1,5 @@
 """Commands that run stages, prove the books and write reports."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,9 +10,28 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from etl.cli.app import AsJson, Day, actor, app, day_of, installation, out, person, run_one, settings, show, told
+from etl.cli.app import (
+    A_STAGE,
+    DAY,
+    LOOK,
+    SET_UP,
+    TRY,
+    AsJson,
+    Day,
+    actor,
+    app,
+    day_of,
+    installation,
+    out,
+    person,
+    run_one,
+    settings,
+    show,
+    told,
+    working,
+)
+from etl.cli.layout import columns, counted, print_json, say
 from etl.core.connector import Window
 from etl.core.context import StageResult
 from etl.core.errors import Stop
@@ -23,10 +41,10 @@ db = typer.Typer(no_args_is_help=True, help="The warehouse.")
 config = typer.Typer(no_args_is_help=True, help="The configuration under config/.")
 keys = typer.Typer(no_args_is_help=True, help="Keys that encrypt personal data.")
 reference = typer.Typer(no_args_is_help=True, help="Programs, cashback rules and exchange rates.")
-app.add_typer(db, name="db")
-app.add_typer(config, name="config")
-app.add_typer(keys, name="keys")
-app.add_typer(reference, name="reference")
+app.add_typer(db, name="db", rich_help_panel=SET_UP)
+app.add_typer(config, name="config", rich_help_panel=SET_UP)
+app.add_typer(keys, name="keys", rich_help_panel=SET_UP)
+app.add_typer(reference, name="reference", rich_help_panel=A_STAGE)
 
 
 @db.command("migrate")
@@ -40,16 +58,22 @@ def db_migrate() -> None:
 
 
 @config.command("check")
-def config_check(folder: Annotated[Path, typer.Argument(help="The configuration's folder.")] = Path("config")) -> None:
+def config_check(
+    folder: Annotated[
+        Path, typer.Argument(envvar="TALLYBACK_CONFIGURATION", help="The configuration's folder.")
+    ] = Path("config"),
+) -> None:
     """Check all YAML under the folder against its schema; every problem is named at once."""
     from etl.core.configuration import load
 
     with told():
         found = load(folder)
-    out.print(
-        f"Entity {found.entity.name}, {len(found.accounts)} partner accounts, {len(found.click_sources)} click "
-        f"sources, {len(found.banks)} banks: no problem found."
+    has = (
+        counted(len(found.accounts), "partner account"),
+        counted(len(found.click_sources), "click source"),
+        counted(len(found.banks), "bank"),
     )
+    say(f"Entity {found.entity.name}, {', '.join(has)}: no problem found.")
 
 
 @keys.command("create")
@@ -84,7 +108,7 @@ def reference_rates(
     run_one("rates", "rates", day)
 
 
-@app.command()
+@app.command(rich_help_panel=A_STAGE)
 def fetch(
     account: Annotated[str, typer.Argument(help="Partner account, as in config/partners.")],
     since: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")] = None,
@@ -112,19 +136,25 @@ def _stage_command(stage: str, argument: str, text: str) -> Callable[..., None]:
 
 
 _ACCOUNT = "Partner account, as in config/partners."
-app.command("parse")(_stage_command("parse", _ACCOUNT, "Parse what was landed and not parsed yet; rejects are stored."))
-app.command("validate")(
+app.command("parse", rich_help_panel=A_STAGE)(
+    _stage_command("parse", _ACCOUNT, "Parse what was landed and not parsed yet; rejects are stored.")
+)
+app.command("validate", rich_help_panel=A_STAGE)(
     _stage_command("validate", _ACCOUNT, "Check what was parsed; rows are rejected, deliveries held.")
 )
-app.command("clicks")(
+app.command("clicks", rich_help_panel=A_STAGE)(
     _stage_command("clicks", "Click source, as in config/clicks.", "Load new clicks and conversions, check the clicks.")
 )
 _ENTITY = "The entity, as in config/entity.yaml."
-app.command("reconcile")(_stage_command("reconcile", _ENTITY, "Find versions, sales, matches and breaks."))
-app.command("accrue")(_stage_command("accrue", _ENTITY, "Post what every touched sale should have and has not."))
+app.command("reconcile", rich_help_panel=A_STAGE)(
+    _stage_command("reconcile", _ENTITY, "Find versions, sales, matches and breaks.")
+)
+app.command("accrue", rich_help_panel=A_STAGE)(
+    _stage_command("accrue", _ENTITY, "Post what every touched sale should have and has not.")
+)
 
 
-@app.command()
+@app.command(rich_help_panel=DAY)
 def run(
     day: Day = None,
     verbose: Annotated[bool, typer.Option(help="Print each stage as it ends.")] = True,
@@ -135,18 +165,19 @@ def run(
     with told():
         opened = installation()
         known_at = clock(opened.settings)
-        run_day(
-            opened,
-            (day or known_at).date(),
-            run_id=f"cli/run/{uuid.uuid4()}",
-            known_at=known_at,
-            actor=actor() or "command line",
-            credentials=credentials_from_environment(),
-            told=show if verbose else lambda _: None,
-        )
+        with working("run"):
+            run_day(
+                opened,
+                (day or known_at).date(),
+                run_id=f"cli/run/{uuid.uuid4()}",
+                known_at=known_at,
+                actor=actor() or "command line",
+                credentials=credentials_from_environment(),
+                told=show if verbose else lambda _: None,
+            )
 
 
-@app.command()
+@app.command(rich_help_panel=TRY)
 def match(
     clicks: Annotated[Path, typer.Option(help="Parquet of clicks (canonical schema).")],
     transactions: Annotated[Path, typer.Option(help="Parquet of transactions (canonical schema).")],
@@ -164,11 +195,12 @@ def match(
             if not path.is_file():
                 raise Stop(f"there is no file {path}")
         output.mkdir(parents=True, exist_ok=True)
-        counts = match_files(clicks, transactions, programs, conversions, output, Engine(memory_limit))
+        with working("match"):
+            counts = match_files(clicks, transactions, programs, conversions, output, Engine(memory_limit))
         show(StageResult("match", str(output), tuple(counts), ""))
 
 
-@app.command()
+@app.command(rich_help_panel=DAY)
 def verify(as_json: AsJson = False, day: Day = None) -> None:
     """Prove the books: posted = target for every document and account, and every other promise that data can break."""
     from etl.verify import verify as prove
@@ -177,20 +209,35 @@ def verify(as_json: AsJson = False, day: Day = None) -> None:
         opened = installation()
         known_at = clock(opened.settings)
         context = opened.context(f"cli/verify/{uuid.uuid4()}", known_at, actor() or "command line")
-        checks = prove(context, day_of(day, opened))
+        with working("verify"):
+            checks = prove(context, day_of(day, opened))
     if as_json:
-        print(json.dumps([{name: str(getattr(check, name)) for name in check.__slots__} for check in checks], indent=2))
+        print_json([{name: str(getattr(check, name)) for name in check.__slots__} for check in checks])
     else:
-        table = Table("check", "expected", "actual", "difference", "")
-        for check in checks:
-            mark = "[green]holds[/]" if check.is_ok else "[red]BROKEN[/]"
-            table.add_row(check.name, str(check.expected), str(check.actual), str(check.difference), mark)
-        out.print(table)
+        rows = [
+            (
+                "holds" if check.is_ok else "BROKEN",
+                str(check.expected),
+                str(check.actual),
+                str(check.difference),
+                check.name,
+            )
+            for check in checks
+        ]
+        columns(("", "expected", "actual", "difference", "check"), rows, right=("expected", "actual", "difference"))
+        broken = sum(not check.is_ok for check in checks)
+        say(
+            f"{broken} of {len(checks)} checks are broken: pay nothing before they are explained"
+            " (docs/runbooks/tallyback__verify.md)"
+            if broken
+            else f"All {len(checks)} checks hold.",
+            "bold",
+        )
     if not all(check.is_ok for check in checks):
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=DAY)
 def report(
     month: Annotated[datetime, typer.Option(formats=["%Y-%m"], help="The period, as 2026-09.")],
     output: Annotated[Path | None, typer.Option("--out", help="Folder; the installation's if absent.")] = None,
@@ -204,10 +251,12 @@ def report(
         context = opened.context(f"cli/report/{uuid.uuid4()}", clock(opened.settings), actor() or "command line")
         folder = (output or opened.settings.reports).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        show(write(context, month.date().replace(day=1), day_of(day, opened), folder))
+        with working("report"):
+            written = write(context, month.date().replace(day=1), day_of(day, opened), folder)
+        show(written)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def release(
     delivery: Annotated[str, typer.Argument(help="The held delivery.")],
     reason: Annotated[str, typer.Option(help="Why it may go on.")],
@@ -223,7 +272,11 @@ def release(
         out.print(f"Released {delivery}.")
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@app.command(
+    rich_help_panel=TRY,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
 def sandbox(context: typer.Context) -> None:
     """The sandbox world (up, build, clock, truth): see `tallyback sandbox --help`."""
     raise typer.Exit(subprocess.run([sys.executable, "-m", "sandbox", *context.args], check=False).returncode)
