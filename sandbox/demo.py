@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from etl.core.context import StageResult
 from etl.core.errors import TallybackError
@@ -27,6 +28,7 @@ from sandbox import up as servers
 from sandbox.airflow_api import AirflowClient, DagRun
 from sandbox.airflow_stack import AirflowStack
 from sandbox.clock import now as clock_of
+from sandbox.guide import tell, write_environment
 from sandbox.house import Place, advance, environment, prepare
 from sandbox.judge import judge
 from sandbox.summary import count_facts, print_summary
@@ -97,14 +99,14 @@ _START = time.monotonic()
 
 
 @contextmanager
-def world(plan: Plan, *, detached: bool = False) -> Iterator[tuple[Place, AirflowStack]]:
-    """Start PostgreSQL, the partners' servers and Airflow, and end all of them (unless `detached`)."""
+def world(plan: Plan) -> Iterator[tuple[Place, AirflowStack]]:
+    """Start PostgreSQL, the partners' servers and Airflow, and end all of them."""
     place = Place(ROOT, plan.name)
     with ExitStack() as ends:
         say("PostgreSQL starts (embedded, on loopback)")
+        # Before it starts: interrupted while it does, it is ended too.
+        ends.callback(place.postgres.stop)
         place.postgres.start()
-        if not detached:
-            ends.callback(place.postgres.stop)
         url = prepare(place, seed=plan.seed, size=plan.size, orders=plan.orders, rates=plan.rates)
         say("partners start: awin (REST), tradetracker (SOAP), rakuten (SFTP), a bank (SFTP)")
         running = servers.start(place.world, awin_calls_per_minute=0)
@@ -112,8 +114,16 @@ def world(plan: Plan, *, detached: bool = False) -> Iterator[tuple[Place, Airflo
         variables = environment(place, url, plan.rates)
         os.environ.update(variables)
         metadata = place.postgres.url(f"airflow_{place.name}")
+        write_environment(place, variables)
         stack = AirflowStack(place.home / "airflow", metadata, PROJECT / "dags", {**variables, **_QUIET})
         yield place, stack
+
+
+def start(stack: AirflowStack) -> None:
+    """Start Airflow, with a pool for each connection: partners are asked by one task at a time."""
+    stack.start(say)
+    for partner in ("awin", "tradetracker", "rakuten"):
+        stack.client(RELEASES).set_pool(f"tallyback_{partner}", 1)
 
 
 _QUIET = {
@@ -121,6 +131,7 @@ _QUIET = {
     "TALLYBACK_SCHEDULES": "off",
     # What fails here fails for good; nobody waits five minutes for the same.
     "TALLYBACK_RETRY_SECONDS": "5",
+    "TALLYBACK_POOLS": "connection",
     "PYTHONPATH": str(PROJECT),
     # Writes the note on each run.
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "dags" / "plugins"),
@@ -138,7 +149,7 @@ def run(plan: Plan) -> int:
                 _by_pipeline(place, morning)
                 done.append(_stamp(morning))
                 progress.write_text("\n".join(done), encoding="utf-8")
-        stack.start(say)
+        start(stack)
         try:
             robin, alex = stack.client(RELEASES), stack.client(APPROVES)
             due = [morning for morning in plan.by_airflow if _stamp(morning) not in done] or plan.by_airflow[-1:]
@@ -244,42 +255,62 @@ def _one(client: AirflowClient, dag_id: str, morning: datetime, what: str) -> No
 
 def keep_up(plan: Plan) -> int:
     """Run the world until it is told to end (SIGINT, SIGTERM or `down`)."""
-    pid_file = ROOT / "up.pid"
+    mornings = plan.by_pipeline + plan.by_airflow
     with world(plan) as (place, stack):
-        advance(place, _stamp((plan.by_pipeline + plan.by_airflow)[0]))
-        stack.start(say)
-        pid_file.write_text(str(os.getpid()), encoding="utf-8")
+        _pid_file().write_text(str(os.getpid()), encoding="utf-8")
         try:
-            console.print(f"Airflow: {stack.url}   log in as one of:")
-            for person, password in stack.passwords().items():
-                console.print(f"  {person}  {password}")
-            console.print(f"Warehouse: {place.postgres.url(f'tallyback_{place.name}')}")
-            console.print(f"World: {place.world}")
-            console.print(
-                f"Its clock: .venv/bin/python -m sandbox clock --dir {place.world} --set 2026-09-09T06:30:00Z"
-            )
-            console.print("End it with Ctrl-C here, or `make down` elsewhere.")
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            advance(place, _stamp(mornings[0]))
+            start(stack)
+            tell(console, place, stack, mornings)
+            signal.pause()
         finally:
-            pid_file.unlink(missing_ok=True)
+            _pid_file().unlink(missing_ok=True)
             stack.stop()
     return 0
 
 
+def _pid_file() -> Path:
+    return ROOT / "up.pid"
+
+
+def who_is_up() -> int | None:
+    """Return the process that keeps a world up, or None; a file that a crash left behind names nobody."""
+    try:
+        pid = int(_pid_file().read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return pid if _keeps_up(pid) else None
+
+
+def _keeps_up(pid: int) -> bool:
+    """Whether the process is one of ours: a number may be somebody else's by now."""
+    try:
+        return b"sandbox.demo" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def down() -> int:
     """End what `up` started."""
-    pid_file = ROOT / "up.pid"
-    if not pid_file.exists():
+    pid = who_is_up()
+    if pid is None:
         console.print("Nothing is up.")
         return 0
-    pid = int(pid_file.read_text(encoding="utf-8"))
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-        while Path(f"/proc/{pid}").exists():
-            time.sleep(0.2)
-    pid_file.unlink(missing_ok=True)
+    # It takes its file away first and ends its servers then.
+    while _keeps_up(pid):
+        time.sleep(0.2)
     console.print("Ended.")
     return 0
+
+
+def _end_once(_number: int, _frame: object) -> None:
+    """End everything at the first Ctrl-C or SIGTERM; a second one, while that goes on, would leave something behind."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    console.print("Everything is being ended; a moment.")
+    raise KeyboardInterrupt
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -293,12 +324,22 @@ def main(arguments: list[str] | None = None) -> int:
     if given.command == "down":
         return down()
     plan = plan_of(given.seed, given.size, given.orders)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if who_is_up() is not None:
+        console.print("A world is up here (`make up`): end it first with `make down`.")
+        return 1
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _end_once)
     try:
         return run(plan) if given.command == "run" else keep_up(plan)
     except TallybackError as error:
-        console.print(f"[red]Stopped:[/] {error}")
+        console.print(f"[red]Stopped:[/] {escape(str(error))}")
         return 1
+    except KeyboardInterrupt:
+        if given.command == "up":
+            console.print("Ended.")
+            return 0
+        console.print("Interrupted; nothing is left running. The same command goes on where this stopped.")
+        return 130
 
 
 if __name__ == "__main__":

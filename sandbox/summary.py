@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from sandbox.house import Place
 
@@ -100,7 +100,7 @@ def _balances(console: Console, connection: psycopg.Connection[tuple[object, ...
         " ORDER BY kind, currency",
         (list(_NAMES),),
     ).fetchall()
-    table = Table("", "", "amount", "accounts")
+    table = Table("", "", Column("amount", justify="right"), Column("accounts", justify="right"))
     for kind in _NAMES:
         for of_kind, currency, amount, accounts in found:
             if of_kind == kind:
@@ -123,7 +123,7 @@ def _breaks(console: Console, connection: psycopg.Connection[tuple[object, ...]]
     if not found:
         console.print("No breaks: nothing needs a look.")
         return
-    table = Table("needs a look", "count", "", "commission at stake")
+    table = Table("needs a look", Column("count", justify="right"), "", Column("commission at stake", justify="right"))
     for kind, currency, count, amount in found:
         at_stake = f"{Decimal(str(amount)):,.2f}" if amount is not None else ""
         table.add_row(str(kind).replace("_", " "), str(count), str(currency or ""), at_stake)

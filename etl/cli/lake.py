@@ -2,11 +2,11 @@
 
 import typer
 
-from etl.cli.app import app, installation, out, told
+from etl.cli.app import SET_UP, app, installation, out, told
 from etl.core.lake import FolderLake
 
 lake = typer.Typer(no_args_is_help=True, help="The lake: all that partners sent, and what was made of it.")
-app.add_typer(lake, name="lake")
+app.add_typer(lake, name="lake", rich_help_panel=SET_UP)
 
 
 @lake.command("create")

@@ -22,6 +22,7 @@ DRIVERS = {
     "sandbox.airflow_api",
     "sandbox.airflow_stack",
     "sandbox.demo",
+    "sandbox.guide",
     "sandbox.house",
     "sandbox.judge",
     "sandbox.summary",
