@@ -230,7 +230,7 @@ def _told(url: str, folder: Path, as_of: AsOf) -> object:
 
 def _empty(url: str) -> None:
     with psycopg.connect(url) as connection:
-        for table in ("ledger.posting", "ledger.journal_entry", "ledger.account", "ref.period"):
+        for table in ("ledger.posting", "ledger.journal_entry", "ledger.account", "ref.period", "ledger.period_event"):
             connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
             connection.execute(f"TRUNCATE {table}")
             connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
