@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE
 from rich.table import Table
 
 from etl.cli.app import DAY, AsJson, actor, app, installation, out, person, show, told
@@ -113,7 +114,10 @@ def close_show(month: Month, as_json: AsJson = False) -> None:
     out.print(
         f"[bold]{record['period']}[/] of {record['entity']}, closed by {found.closed_by} at {found.closed_at} UTC"
     )
-    table = Table("account", "asset", "opening", "debit", "credit", "closing", f"in {record['base_currency']}")
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("account", no_wrap=True)
+    for name in ("asset", "opening", "debit", "credit", "closing", f"in {record['base_currency']}"):
+        table.add_column(name, no_wrap=True, justify="right")
     for row in record["trial_balance"]:
         scale = int(row["asset"][-1])
         columns = ("opening_minor", "debit_minor", "credit_minor", "closing_minor")

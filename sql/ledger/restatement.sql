@@ -47,7 +47,7 @@ entry AS (
         ON j.document_kind = t.document_kind AND j.document_id = t.document_id AND j.entry_no = t.entry_no
 ),
 version AS (
-    SELECT v.sale_id,
+    SELECT v.sale_id, v.effective_on,
            greatest(v.observed_at, r.started_at, h.released_at) AS known_at,
            CASE
                WHEN (v.status = 'declined' AND b.status IS DISTINCT FROM 'declined')
@@ -78,6 +78,9 @@ caused AS (
                WHEN d.is_decided THEN 'decision'
                WHEN e.is_rated THEN 'rate'
                WHEN NOT e.is_commission THEN 'match_or_rule'
+               WHEN t.place = 1 THEN 'late_reversal'
+               WHEN t.place = 2 THEN 'late_approval'
+               WHEN t.place = 3 THEN 'partner_paid'
                WHEN e.is_approved THEN 'validation_over'
                ELSE 'other'
            END AS cause
@@ -87,6 +90,15 @@ caused AS (
         WHERE e.document_kind = 'sale' AND k.sale_id = e.document_id
             AND k.known_at > e.posted_before AND k.known_at <= e.posted_at
     ) AS v ON true
+    -- Landed before the last entry and booked only now: what the day of the posting says.
+    LEFT JOIN LATERAL (
+        SELECT min(k.place) AS place
+        FROM version AS k
+        JOIN late AS l
+            ON l.document_kind = e.document_kind AND l.document_id = e.document_id AND l.entry_no = e.entry_no
+            AND l.effective_for = k.effective_on
+        WHERE e.document_kind = 'sale' AND k.sale_id = e.document_id
+    ) AS t ON true
     LEFT JOIN LATERAL (
         SELECT count(*) > 0 AS is_decided FROM ops.decision AS k
         WHERE e.document_kind = 'sale' AND k.sale_id = e.document_id
