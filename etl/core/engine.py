@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,6 +21,7 @@ from etl.core.errors import Stop
 
 # Folders of sql/ whose queries share macros, in a file of that name.
 _WITH_MACROS = frozenset({"parse", "ledger"})
+INSTANCES_MAX = 4
 SQL_ROOT = Path(__file__).resolve().parent.parent.parent / "sql"
 
 # PyArrow has no types of its own here, so the alias is a string to the checker.
@@ -50,8 +53,7 @@ class Engine:
         """Return a fresh connection: UTC, no network extensions, spilling to `temporary`; nothing in it yet."""
         if self.temporary is not None:
             self.temporary.mkdir(parents=True, exist_ok=True)
-        # By process: threads of an instance do not live on in a fork.
-        return _instance(os.getpid(), self.memory_limit, self.threads, self.temporary).cursor()
+        return _instances.connection(self.memory_limit, self.threads, self.temporary)
 
     def run(
         self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
@@ -65,8 +67,43 @@ class Engine:
             return connection.sql(query_text(name), params=dict(parameters or {})).to_arrow_table()
 
 
-@lru_cache(maxsize=4)
-def _instance(_pid: int, memory_limit: str, threads: int, temporary: Path | None) -> duckdb.DuckDBPyConnection:
+class _Instances:
+    """The DuckDB instances of this process by their settings, the ones used last.
+
+    A fork leaves its parent's behind: their threads do not live on in it, and to end such an instance there crashes.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, int, Path | None], duckdb.DuckDBPyConnection] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def connection(self, memory_limit: str, threads: int, temporary: Path | None) -> duckdb.DuckDBPyConnection:
+        """Return a fresh connection to the instance of these settings."""
+        key = (memory_limit, threads, temporary)
+        with self._lock:
+            if key not in self._known:
+                while len(self._known) >= INSTANCES_MAX:
+                    self._known.popitem(last=False)
+                self._known[key] = duckdb.connect(":memory:", config=_settings(*key))
+            self._known.move_to_end(key)
+            return self._known[key].cursor()
+
+    def end(self) -> None:
+        """Let go of all instances."""
+        self._known.clear()
+
+    def leave_behind(self) -> None:
+        """Forget all instances without ending them, in the child of a fork."""
+        for instance in self._known.values():
+            # One reference more than anybody will give back, so that not even the interpreter's end ends it.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(instance))
+        self._known = OrderedDict()
+        self._lock = threading.Lock()
+
+
+def _settings(
+    memory_limit: str, threads: int, temporary: Path | None
+) -> dict[str, str | bool | int | float | list[str]]:
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory_limit,
         "threads": threads,
@@ -78,11 +115,13 @@ def _instance(_pid: int, memory_limit: str, threads: int, temporary: Path | None
     }
     if temporary is not None:
         settings["temp_directory"] = str(temporary)
-    return duckdb.connect(":memory:", config=settings)
+    return settings
 
 
+_instances = _Instances()
+os.register_at_fork(after_in_child=_instances.leave_behind)
 # An instance that outlives the interpreter is complained of at length.
-atexit.register(_instance.cache_clear)
+atexit.register(_instances.end)
 
 
 def register(connection: duckdb.DuckDBPyConnection, name: str, relation: Relation) -> None:

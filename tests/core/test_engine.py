@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,3 +65,25 @@ def test_the_memory_limit_and_the_place_to_spill_are_the_engines_own(tmp_path: P
             ).fetchall()[0]
         assert told[1] == str(tmp_path / limit)
         assert told[0].startswith("286" if limit == "300MB" else "953")
+
+
+def test_a_fork_has_instances_of_its_own_and_ends_none_of_its_parents() -> None:
+    """To end an instance whose threads did not come along crashes: neither a fifth one nor the end may do it."""
+    script = """
+import os, sys
+from etl.core.engine import INSTANCES_MAX, Engine
+
+def work(limit):
+    with Engine(f"{300 + limit}MB").connect() as connection:
+        return connection.sql("SELECT sum(x)::BIGINT FROM range(1000000) AS t (x)").fetchall()
+
+for limit in range(INSTANCES_MAX):
+    work(limit)
+child = os.fork()
+if child == 0:
+    assert all(work(limit) == [(499999500000,)] for limit in range(2 * INSTANCES_MAX))
+    sys.exit(0)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
