@@ -43,13 +43,12 @@ def _spreadsheet(figures: Report, path: Path, temporary: Path) -> None:
 
 
 def _replaced(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file under another name and rename it: a reader sees the old one or the new one, never half of it."""
-    part = path.with_name(f".{path.name}.part")
-    try:
+    """Write a file elsewhere and rename it: a reader sees the old one or the new one, never half of it."""
+    # A folder of its own, as two runs at once must not write into one file.
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as folder:
+        part = Path(folder) / path.name
         write(part)
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _total(figures: Report, query: str, column: str) -> int:
