@@ -17,7 +17,7 @@ from etl.core.engine import Engine
 from etl.core.errors import Stop
 from etl.core.lake import FolderLake
 from etl.core.schemas import CLICK, PROGRAM, TRANSACTION
-from etl.core.warehouse import Warehouse, copy_in
+from etl.core.warehouse import APPROVER, Warehouse, copy_in
 from etl.reconcile import reconcile
 from tests.reconcile.naive import Delivery
 from tests.reconcile.worlds import at, click, delivery, program, row
@@ -131,7 +131,7 @@ def test_what_comes_later_writes_only_what_it_changes(context: Context) -> None:
 def test_a_held_delivery_says_nothing_until_it_is_released(context: Context) -> None:
     accept(context, delivery("d1", "03-05", row(click_ref="click-1")), state="held")
     assert is_quiet(run(context))
-    with context.warehouse.transaction() as connection:
+    with context.warehouse.transaction(APPROVER) as connection:
         connection.execute("INSERT INTO ops.hold_release VALUES ('d1', 1, 'Clara', '2026-06-01', 'looked at it')")
     assert run(context).count("new_versions") == 1
 
