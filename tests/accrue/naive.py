@@ -48,11 +48,13 @@ class Sale:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a programme says of commission and validation."""
+    """What a programme says of commission and validation, from an instant until another."""
 
     program_id: str
     commission_rate: Decimal | None
     validation_days: int | None
+    valid_from: datetime = datetime.min  # noqa: DTZ901 - instants are naive UTC
+    valid_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,18 @@ def books(world: World, day: date) -> Books:
     return {key: amount for key, amount in out.items() if amount}
 
 
+def _program(world: World, sale: Sale) -> Program | None:
+    """Return the terms that were in force at the sale, else at the click, else the last there were."""
+    terms = [each for each in world.programs if each.program_id == sale.program_id]
+    for at in (sale.occurred_at, sale.clicked_at):
+        for each in terms:
+            if at is not None and each.valid_from <= at and (each.valid_until is None or at < each.valid_until):
+                return each
+    return max(terms, key=lambda each: each.valid_from, default=None)
+
+
 def _approved_on(world: World, sale: Sale) -> date | None:
-    program = next((each for each in world.programs if each.program_id == sale.program_id), None)
+    program = _program(world, sale)
     if program is None or program.validation_days is None:
         return None
     return sale.sale_on + timedelta(days=program.validation_days)
@@ -161,7 +173,7 @@ def _rows(world: World, sale: Sale, on: date, day: date) -> list[tuple[Version, 
 
 def _balances(world: World, sale: Sale, on: date, day: date) -> dict[tuple[str, str, str], int]:
     out: dict[tuple[str, str, str], int] = defaultdict(int)
-    if all(each.program_id != sale.program_id for each in world.programs):
+    if _program(world, sale) is None:
         return out
 
     def flow(debit: tuple[str, str], credit: tuple[str, str], asset: str, amount: int) -> None:
@@ -220,7 +232,8 @@ def _cashback(world: World, sale: Sale, rows: list[Version]) -> tuple[int, int, 
     if rule.basis != "fixed" and len(currencies) > 1:
         return None
     source = rule.currency if rule.basis == "fixed" else currencies.pop()
-    rate = next(each for each in world.programs if each.program_id == sale.program_id).commission_rate
+    program = _program(world, sale)
+    rate = None if program is None else program.commission_rate
     if rate is not None and any(row.kind == "sale" for row in rows):
         contract = Fraction(rate) * amount
         if commission - contract > max(Fraction(1, 100), Fraction(len(rows), 200)):

@@ -46,6 +46,10 @@ class World:
     decisions: list[Row] = field(default_factory=list)
     settled: list[Row] = field(default_factory=list)
     books_zone: str = "Europe/Berlin"
+    rules: list[Row] = field(default_factory=list)
+    # Days with a rate of each currency; None where no books are kept.
+    rate_days: dict[str, set[date]] | None = None
+    base_currency: str = "EUR"
 
     def model(self, account: str) -> Row:
         return next(one for one in self.models if one["partner_account"] == account)
@@ -167,8 +171,8 @@ class Sale:
     rule: str | None = None
     click: Row | None = None
     program: Row | None = None
-    kinds: dict[tuple[Key, str], Decimal | None] = field(default_factory=dict)
     earns: bool = True
+    member_id: str | None = None
 
     @property
     def key(self) -> Key:
@@ -204,7 +208,10 @@ class Answer:
 
 
 def reconcile(world: World) -> Answer:
-    """Return versions, sales with their clicks, breaks with the money at stake, and the sales whose payout is held."""
+    """Return versions, sales with their clicks, breaks with the money at stake, and the sales whose payout is held.
+
+    A decision says by `answers` which break's evidence it saw: the key and kind, None if none of those there are.
+    """
     chains, conflicts = versions(world)
     current = [row for chain in chains.values() if (row := _current(chain)) is not None]
     groups: dict[str, list[Row]] = defaultdict(list)
@@ -215,39 +222,105 @@ def reconcile(world: World) -> Answer:
         clicks.setdefault(click["click_id"], click)
     sales: dict[str, Sale] = {}
     breaks: dict[tuple[Key, str], Decimal | None] = {}
-    holding: set[str] = set()
-    orphans: list[Sale] = []
+    # The sale that each break is about, and whether the break holds its payout.
+    about: dict[tuple[Key, str], tuple[str, bool]] = {}
+
+    def tell(key: Key, kind: str, amount: Decimal | None, sale_id: str, holds: bool) -> None:
+        breaks[key, kind] = amount
+        about[key, kind] = (sale_id, holds)
+
     for sale_id, rows in groups.items():
         ordered = sorted(rows, key=lambda r: (r["is_reduction"], r["occurred_at"], r["transaction_id"], r["line_id"]))
         sale = sales[sale_id] = Sale(sale_id, rows, ordered[0], [row for row in rows if not row["is_reduction"]])
         kind = _match(world, sale, clicks)
         if kind is not None:
-            breaks[sale.key, kind] = sale.net("commission_amount")
-            if kind == "reversal_without_original":
-                orphans.append(sale)
-            if kind in ("unknown_program",):
-                holding.add(sale_id)
+            tell(sale.key, kind, sale.net("commission_amount"), sale_id, kind == "unknown_program")
         for kind, amount in _money(sale):
-            breaks[sale.key, kind] = amount
-            holding.add(sale_id)
+            tell(sale.key, kind, amount, sale_id, True)
+        if _misses_rate(world, sale):
+            tell(sale.key, "rate_missing", sale.net("commission_amount"), sale_id, True)
         for row in rows:
             for kind in _row_breaks(row, chains):
-                breaks[(row["partner_account"], row["transaction_id"], row["line_id"]), kind] = row["commission_amount"]
-                holding.add(sale_id)
-    for loser in _losers(list(sales.values())):
-        loser.earns = False
-        breaks[loser.key, "duplicate"] = loser.net("commission_amount")
-        holding.add(loser.sale_id)
-    by_key = {(row["partner_account"], row["transaction_id"], row["line_id"]): row for row in current}
+                tell(_key(row), kind, row["commission_amount"], sale_id, True)
+    losers = _losers(list(sales.values()))
+    for loser in losers:
+        tell(loser.key, "duplicate", loser.net("commission_amount"), loser.sale_id, True)
+    by_key = {_key(row): row for row in current}
     for key in conflicts:
         row = by_key.get(key)
-        breaks[key, "conflicting_versions"] = None if row is None else row["commission_amount"]
-        if row is not None:
-            holding.add(row["sale_id"])
-    for orphan in orphans:
-        holding |= {sale.sale_id for sale in sales.values() if _is_possible(orphan, sale)}
+        if row is None:
+            breaks[key, "conflicting_versions"] = None
+        else:
+            tell(key, "conflicting_versions", row["commission_amount"], row["sale_id"], True)
     breaks |= _missing(world, sales, clicks)
-    return Answer(chains, sales, breaks, holding)
+    standing = _standing(world.decisions)
+    for decision in standing:
+        answered = decision.get("answers")
+        if answered in about and about[answered][0] == decision["sale_id"]:
+            breaks.pop(answered, None)
+    held = {sale_id for told, (sale_id, holds) in about.items() if holds and told in breaks}
+    for orphan in [one for one in sales.values() if (one.key, "reversal_without_original") in breaks]:
+        held |= {sale.sale_id for sale in sales.values() if _is_possible(orphan, sale)}
+    for loser in losers:
+        loser.earns = False
+    for sale in sales.values():
+        _decide(sale, standing, clicks, (sale.key, "duplicate") in breaks)
+    return Answer(chains, sales, breaks, held)
+
+
+def _key(row: Row) -> Key:
+    return row["partner_account"], row["transaction_id"], row["line_id"]
+
+
+def _standing(decisions: list[Row]) -> list[Row]:
+    """Return the decisions that nobody undid; an undo that was undone itself undoes nothing."""
+
+    def is_undone(decision: Row) -> bool:
+        undos = [one for one in decisions if one["kind"] == "undo" and one["undoes"] == decision["decision_id"]]
+        return any(
+            not any(again["kind"] == "undo" and again["undoes"] == undo["decision_id"] for again in decisions)
+            for undo in undos
+        )
+
+    return [one for one in decisions if one["kind"] != "undo" and not is_undone(one)]
+
+
+def _decide(sale: Sale, standing: list[Row], clicks: dict[str, Row], is_disputed: bool) -> None:
+    """Let the last word of a person about the click of a sale count."""
+    sale.member_id = None if sale.click is None else sale.click["member_id"]
+    said = [
+        one for one in standing if one["sale_id"] == sale.sale_id and one["kind"] in ("accept_click", "no_cashback")
+    ]
+    if not said:
+        return
+    last = max(said, key=lambda one: (one["decided_at"], one["decision_id"]))
+    if last["kind"] == "no_cashback":
+        sale.earns = False
+    elif last["click_id"] in clicks:
+        sale.outcome, sale.rule, sale.click = "matched", "decision", clicks[last["click_id"]]
+        sale.member_id = sale.click["member_id"]
+        # A losing duplicate earns only if that very break was answered.
+        sale.earns = sale.earns or not is_disputed
+
+
+def _misses_rate(world: World, sale: Sale) -> bool:
+    if world.rate_days is None or not sale.standing:
+        return False
+    needed = {sale.lead["currency"]}
+    if sale.click is not None and sale.program is not None:
+        needed |= {
+            rule["currency"]
+            for rule in world.rules
+            if rule["program_id"] == sale.program["program_id"] and _valid(rule, sale.click["clicked_at"])
+        }
+    sale_on = local_day(sale.lead["occurred_at"], world.books_zone)
+    if sale_on + timedelta(days=5) >= world.day:
+        return False
+    for currency in needed - {world.base_currency}:
+        days = world.rate_days.get(currency, set())
+        if not days or min(days) > sale_on or max(days) <= sale_on:
+            return True
+    return False
 
 
 def _current(chain: list[Row]) -> Row | None:
