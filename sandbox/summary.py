@@ -70,6 +70,7 @@ def print_summary(console: Console, place: Place, before: Facts, after: Facts) -
         _balances(console, connection)
         _matches(console, connection)
         _breaks(console, connection)
+        _holds(console, connection)
         _batches(console, connection)
     console.rule("Where to look")
     for file in sorted((place.home / "reports").glob("reconciliation-*")):
@@ -128,6 +129,17 @@ def _breaks(console: Console, connection: psycopg.Connection[tuple[object, ...]]
         at_stake = f"{Decimal(str(amount)):,.2f}" if amount is not None else ""
         table.add_row(str(kind).replace("_", " "), str(count), str(currency or ""), at_stake)
     console.print(table)
+
+
+def _holds(console: Console, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    row = connection.execute(
+        "SELECT count(*) FROM (SELECT DISTINCT ON (delivery_id) delivery_id, parse_version, state FROM ops.validation"
+        " ORDER BY delivery_id, parse_version DESC) AS v WHERE state = 'held' AND NOT EXISTS (SELECT 1"
+        " FROM ops.hold_release AS r WHERE r.delivery_id = v.delivery_id AND r.parse_version = v.parse_version)"
+    ).fetchone()
+    held = int(str(row[0])) if row else 0
+    if held:
+        console.print(f"Deliveries that a check holds until a person releases them: {held} (tallyback holds)")
 
 
 def _batches(console: Console, connection: psycopg.Connection[tuple[object, ...]]) -> None:
