@@ -63,12 +63,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """What claims are made from: the shops, the clicks and who could be mistaken for whom."""
+    """What claims are made from: the shops, the clicks, who could be mistaken for whom, and when rows vanish."""
 
     chance: random.Random
     known: Shops
     clicks: Clicks
     members: Sequence[Member]
+    vanishes_after_days: tuple[float, float] = (2, 6)
 
     def claims(self, order: Order, defect: Defect | None) -> list[Claim]:
         """Return what is reported of an order: one claim, two for a duplicate, none if it never heard of it."""
@@ -132,7 +133,7 @@ class Claimant:
             case Defect.CURRENCY_DIFFERS:
                 return replace(claim, currency="GBP" if claim.currency == "EUR" else "EUR")
             case Defect.VANISHED:
-                vanish = Event(order.occurred_at + chances.days(self.chance, 2, 6), Step.VANISH)
+                vanish = Event(order.occurred_at + chances.days(self.chance, *self.vanishes_after_days), Step.VANISH)
                 return replace(claim, life=Life.PENDING, events=lives.after_report([vanish], claim.reported_at))
             case Defect.OUTSIDE_WINDOW | Defect.REPORTED_LATE:
                 return claim

@@ -5,15 +5,15 @@ repeats the last day and shows that nothing changes. `up` keeps the same world r
 """
 
 import argparse
-import hashlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -24,70 +24,25 @@ from etl.core.errors import TallybackError
 from etl.core.settings import read_settings
 from etl.installation import clock, credentials_from_environment, open_installation
 from etl.pipeline import run_day
+from sandbox import folder
 from sandbox import up as servers
 from sandbox.airflow_api import AirflowClient, DagRun
 from sandbox.airflow_stack import AirflowStack
 from sandbox.clock import now as clock_of
+from sandbox.files import write_atomically
 from sandbox.guide import tell, write_environment
 from sandbox.house import Place, advance, environment, prepare
 from sandbox.judge import judge
+from sandbox.plan import Plan, plan_of
+from sandbox.seen import seen
 from sandbox.summary import count_facts, print_summary
-from sandbox.uci import invoices, span
+from sandbox.uci import OrdersError
 
 ROOT = Path(os.environ.get("TALLYBACK_DEMO", ".tallyback")).absolute()
 PROJECT = Path(__file__).resolve().parent.parent
 RELEASES, APPROVES = "robin", "alex"
-MONTH = ["2026-09-09", "2026-09-17", "2026-09-25", "2026-10-02", "2026-11-20"]
-"""The mornings on which the generated month is fetched: four weeks, and once when partners have validated."""
-
-LAST_WINDOWS_BY_AIRFLOW = 3
-"""How many of the last months of real orders go through the DAGs; those before, through `tallyback run`'s stages."""
 
 console = Console(soft_wrap=True, highlight=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which world, and the mornings it is fetched: first by the pipeline alone, then through Airflow."""
-
-    name: str
-    seed: int
-    size: str
-    orders: Path | None
-    by_pipeline: list[datetime]
-    by_airflow: list[datetime]
-
-    @property
-    def rates(self) -> Path | None:
-        """Return the real exchange rates that lie beside real orders, if they do."""
-        beside = self.orders.with_name("eurofxref-hist.csv.gz") if self.orders else None
-        return beside if beside and beside.exists() else None
-
-
-def plan_of(seed: int, size: str, orders: Path | None) -> Plan:
-    """Return the plan of a world: the generated month, or the whole span of a table of real orders."""
-    if orders is None:
-        mornings = [_morning(date.fromisoformat(day)) for day in MONTH]
-        return Plan(f"{size}_{seed}", seed, size, None, [], mornings)
-    if not orders.is_file():
-        raise SystemExit(f"There is no file {orders}. ORDERS names a Parquet file of orders (see sandbox/README.md).")
-    digest = hashlib.sha256(orders.read_bytes()).hexdigest()[:8]
-    first, last = span(invoices(orders))
-    mornings, month = [], _next_month(first)
-    while month <= _next_month(last):
-        mornings.append(_morning(month + timedelta(days=1)))
-        month = _next_month(month)
-    mornings.append(_morning(mornings[-1].date() + timedelta(days=75)))
-    cut = len(mornings) - LAST_WINDOWS_BY_AIRFLOW
-    return Plan(f"orders_{digest}_{seed}", seed, size, orders, mornings[:cut], mornings[cut:])
-
-
-def _morning(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, 6, 30, tzinfo=UTC)
-
-
-def _next_month(day: date) -> date:
-    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
 def say(text: str) -> None:
@@ -111,7 +66,7 @@ def world(plan: Plan) -> Iterator[tuple[Place, AirflowStack]]:
         say("partners start: awin (REST), tradetracker (SOAP), rakuten (SFTP), a bank (SFTP)")
         running = servers.start(place.world, awin_calls_per_minute=0)
         ends.callback(running.stop)
-        variables = environment(place, url, plan.rates)
+        variables = environment(place, url)
         os.environ.update(variables)
         metadata = place.postgres.url(f"airflow_{place.name}")
         write_environment(place, variables)
@@ -138,63 +93,111 @@ _QUIET = {
 }
 
 
+@dataclass(slots=True)
+class Progress:
+    """The mornings that were lived through, kept in a file, so that what was interrupted goes on."""
+
+    file: Path
+
+    def left(self, mornings: Sequence[datetime]) -> list[datetime]:
+        """Return those of `mornings` that are still to come."""
+        done = self.file.read_text(encoding="utf-8").split() if self.file.exists() else []
+        return [morning for morning in mornings if _stamp(morning) not in done]
+
+    def add(self, morning: datetime) -> None:
+        """Note a morning as lived through."""
+        done = self.file.read_text(encoding="utf-8") if self.file.exists() else ""
+        write_atomically(self.file, f"{done}{_stamp(morning)}\n")
+
+
 def run(plan: Plan) -> int:
     """Run the demo and return its exit status."""
-    progress = ROOT / plan.name / "mornings"
-    done = progress.read_text(encoding="utf-8").split() if progress.exists() else []
+    progress = Progress(ROOT / plan.name / "mornings")
     with world(plan) as (place, stack):
         before = count_facts(place)
-        for morning in plan.by_pipeline:
-            if _stamp(morning) not in done:
-                _by_pipeline(place, morning)
-                done.append(_stamp(morning))
-                progress.write_text("\n".join(done), encoding="utf-8")
+        live_through(place, plan, progress)
         start(stack)
         try:
             robin, alex = stack.client(RELEASES), stack.client(APPROVES)
-            due = [morning for morning in plan.by_airflow if _stamp(morning) not in done] or plan.by_airflow[-1:]
-            for morning in due:
+            for morning in progress.left(plan.by_airflow) or plan.by_airflow[-1:]:
                 advance(place, _stamp(morning))
                 _by_airflow(place, robin, morning)
-                done.append(_stamp(morning))
-                progress.write_text("\n".join(done), encoding="utf-8")
+                progress.add(morning)
             _pay(robin, alex, plan.by_airflow[-1])
             _one(robin, "tallyback__verify", plan.by_airflow[-1], "the books are proved")
             _one(robin, "tallyback__report", plan.by_airflow[-1], "the reconciliation is written")
         finally:
             say("Airflow ends")
             stack.stop()
-        after = count_facts(place)
-        print_summary(console, place, before, after)
-        console.rule("Against the truth, which only a sandbox knows")
-        for line in judge(place, clock_of(place.world)).lines:
-            console.print(line)
-    return 0
+        print_summary(console, place, before, count_facts(place))
+        say("the books are held against the truth")
+        return tell_truth(console, place)
+
+
+def tell_truth(out: Console, place: Place) -> int:
+    """Print how the books stand against the world's truth; return 1 if an order of a table is not in them."""
+    told = folder.load(place.world)
+    now = clock_of(place.world)
+    verdict = judge(place, now, told)
+    out.rule("Against the truth, which only a sandbox knows")
+    for line in verdict.lines:
+        out.print(line)
+    if not told.counts.cancellation_count:
+        return 0
+    found = seen(place, told, now)
+    for line in found.lines:
+        out.print(line)
+    return 0 if found.is_whole else 1
 
 
 def _stamp(morning: datetime) -> str:
     return morning.strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _by_pipeline(place: Place, morning: datetime) -> None:
-    advance(place, _stamp(morning))
+def live_through(place: Place, plan: Plan, progress: Progress) -> None:
+    """Take the world through the mornings that `tallyback run`'s stages see: the history, without Airflow."""
+    for morning in progress.left(plan.by_pipeline):
+        advance(place, _stamp(morning))
+        by_pipeline(_stamp(morning))
+        progress.add(morning)
+
+
+def by_pipeline(stamp: str, told: Callable[[StageResult], None] = lambda _: None) -> list[StageResult]:
+    """Run all stages of the day that the world's clock shows and say what they did and how long they took."""
     opened = open_installation(read_settings())
     known_at = clock(opened.settings)
+    seconds: dict[str, float] = defaultdict(float)
+    began = time.monotonic()
 
-    def told(result: StageResult) -> None:
-        if result.stage in {"reconcile", "accrue"}:
-            counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in result.counts)
-            say(f"{morning.date()} {result.stage}: {counts}")
+    def ended(result: StageResult) -> None:
+        nonlocal began
+        seconds[result.stage] += time.monotonic() - began
+        told(result)
+        began = time.monotonic()
 
-    run_day(
+    results = run_day(
         opened,
         known_at.date(),
-        run_id=f"demo/{_stamp(morning)}",
+        run_id=f"demo/{stamp}",
         known_at=known_at,
         actor="demo",
         credentials=credentials_from_environment(),
-        told=told,
+        told=ended,
     )
+    counts = {(result.stage, name): 0 for result in results for name, _ in result.counts}
+    for result in results:
+        for name, count in result.counts:
+            counts[result.stage, name] += count
+    rows, new = counts["parse", "rows"], counts["reconcile", "new_versions"]
+    known = new - counts["reconcile", "new_matches"]
+    say(
+        f"{known_at.date()}: {rows:,} rows, {counts['reconcile', 'new_sales']:,} new sales, {new:,} new versions "
+        f"({known:,} of rows known before), {counts['accrue', 'postings']:,} postings, "
+        f"{counts['reconcile', 'open_breaks']:,} open breaks [dim]("
+        + ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items() if spent >= 0.05)
+        + " s)[/]"
+    )
+    return results
 
 
 def _start(client: AirflowClient, dag_id: str, morning: datetime) -> DagRun:
@@ -205,13 +208,13 @@ def _start(client: AirflowClient, dag_id: str, morning: datetime) -> DagRun:
 
 
 def _by_airflow(place: Place, client: AirflowClient, morning: datetime) -> None:
-    say(f"{morning.date()}: reference data, rates and clicks, then three partners")
     wanted = sorted(dag for dag in client.dag_ids() if "__ingest__" in dag)
+    say(f"{morning.date()}: reference data, rates and clicks, then {len(wanted)} partners")
     first = [f"tallyback__{name}" for name in ("reference", "rates", "clicks")]
     before = count_facts(place)
     for runs in ([_start(client, dag, morning) for dag in first], [_start(client, dag, morning) for dag in wanted]):
         for one in runs:
-            _ended_well(client.wait(one, timeout_seconds=600))
+            _ended_well(client, client.wait(one, timeout_seconds=600))
     client.wait_until_quiet(timeout_seconds=600)
     _assets_ended_well(client)
     after = count_facts(place)
@@ -222,14 +225,17 @@ def _by_airflow(place: Place, client: AirflowClient, morning: datetime) -> None:
     )
 
 
-def _ended_well(run: DagRun) -> None:
+def _ended_well(client: AirflowClient, run: DagRun) -> None:
     if run.state != "success":
         raise SystemExit(f"The run {run.run_id} of {run.dag_id} ended as {run.state}: see its log under {ROOT}.")
+    if not client.tasks(run):
+        # Airflow calls it a success when a run lies before its DAG's start.
+        raise SystemExit(f"The run {run.run_id} of {run.dag_id} had no task: does {run.dag_id} begin after that day?")
 
 
 def _assets_ended_well(client: AirflowClient) -> None:
     for run in client.runs("tallyback__reconcile_accrue", state="failed"):
-        _ended_well(run)
+        _ended_well(client, run)
 
 
 def _pay(robin: AirflowClient, alex: AirflowClient, morning: datetime) -> None:
@@ -242,14 +248,14 @@ def _pay(robin: AirflowClient, alex: AirflowClient, morning: datetime) -> None:
             alex.answer(question, "Approve")
         current = robin.run(started.dag_id, started.run_id)
         if current.finished:
-            _ended_well(current)
+            _ended_well(robin, current)
             return
         time.sleep(0.5)
     raise SystemExit("The payout did not end within five minutes; look at it with `make up`.")
 
 
 def _one(client: AirflowClient, dag_id: str, morning: datetime, what: str) -> None:
-    _ended_well(client.wait(_start(client, dag_id, morning), timeout_seconds=300))
+    _ended_well(client, client.wait(_start(client, dag_id, morning), timeout_seconds=300))
     say(what)
 
 
@@ -323,7 +329,11 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.command == "down":
         return down()
-    plan = plan_of(given.seed, given.size, given.orders)
+    try:
+        plan = plan_of(given.seed, given.size, given.orders)
+    except OrdersError as error:
+        console.print(f"[red]Stopped:[/] {escape(str(error))}")
+        return 1
     if who_is_up() is not None:
         console.print("A world is up here (`make up`): end it first with `make down`.")
         return 1
@@ -334,7 +344,10 @@ def main(arguments: list[str] | None = None) -> int:
     except TallybackError as error:
         console.print(f"[red]Stopped:[/] {escape(str(error))}")
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError):
+        # DuckDB makes an error of its own of a signal that comes while it computes.
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            raise
         if given.command == "up":
             console.print("Ended.")
             return 0

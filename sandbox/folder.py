@@ -23,6 +23,7 @@ from sandbox.instants import midnight, shown
 from sandbox.model import (
     ACCOUNTS,
     BOOKS_ZONE,
+    Cancellation,
     Click,
     Conversion,
     Counts,
@@ -35,7 +36,7 @@ from sandbox.model import (
     World,
 )
 
-Record = TypeVar("Record", Member, Program, Rule, Click, Conversion, Sale, Row, State)
+Record = TypeVar("Record", Member, Program, Rule, Click, Conversion, Sale, Row, State, Cancellation)
 INTERNAL = "internal"
 RATES_FILE = "eurofxref-hist.csv"
 _ARROW: dict[type, pa.DataType] = {
@@ -104,6 +105,7 @@ def load(directory: Path) -> World:
         rows=tuple(row for partner in ACCOUNTS for row in load_rows(directory, partner)),
         rates_text=(directory / RATES_FILE).read_text(encoding="ascii"),
         counts=Counts(**manifest["counts"]),
+        cancellations=_read(Cancellation, inside / "cancellations.parquet"),
     )
 
 
@@ -137,6 +139,7 @@ def _write_internal(world: World, inside: Path) -> None:
     _write(Conversion, world.conversions, inside / "conversions.parquet")
     _write(Conversion, world.missing, inside / "missing.parquet")
     _write(Sale, world.sales, inside / "sales.parquet")
+    _write(Cancellation, world.cancellations, inside / "cancellations.parquet")
     for partner in ACCOUNTS:
         rows = [row for row in world.rows if row.partner == partner]
         _write(Row, rows, inside / f"rows_{partner}.parquet")

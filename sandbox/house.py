@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -51,18 +50,20 @@ class Place:
 
 def prepare(place: Place, *, seed: int, size: str, orders: Path | None, rates: Path | None) -> str:
     """Make what is missing of the world and its installation, and return the warehouse's URL. The server must run."""
-    place.home.mkdir(parents=True, exist_ok=True)
     server = place.postgres
-    warehouse = server.create_database(f"tallyback_{place.name}")
-    server.create_database(f"airflow_{place.name}")
-    migrate(warehouse)
+    databases = {name: f"{name}_{place.name}" for name in ("tallyback", "airflow", "tracker")}
     if not (place.home / "built").exists():
-        # A world that was interrupted while it was made is made again from nothing.
-        shutil.rmtree(place.world, ignore_errors=True)
-        server.drop_database(f"tracker_{place.name}")
-        tracker = server.create_database(f"tracker_{place.name}").replace("postgresql://", "postgresql+psycopg://", 1)
+        # A world that was interrupted while it was made is made again from nothing; and where a world is new, what was
+        # known of another under its name would be wrong.
+        shutil.rmtree(place.home, ignore_errors=True)
+        for name in databases.values():
+            server.drop_database(name)
+        tracker = server.create_database(databases["tracker"]).replace("postgresql://", "postgresql+psycopg://", 1)
         folder.save(build_world(seed, size, *SPAN, orders_path=orders, rates_path=rates), place.world, tracker)
         (place.home / "built").touch()
+    warehouse = server.create_database(databases["tallyback"])
+    server.create_database(databases["airflow"])
+    migrate(warehouse)
     tracker = server.url(f"tracker_{place.name}").replace("postgresql://", "postgresql+psycopg://", 1)
     credentials.relocate_tracker(place.world, tracker)
     keys = place.home / "keys"
@@ -72,7 +73,7 @@ def prepare(place: Place, *, seed: int, size: str, orders: Path | None, rates: P
     return warehouse
 
 
-def environment(place: Place, warehouse_url: str, rates: Path | None = None) -> dict[str, str]:
+def environment(place: Place, warehouse_url: str) -> dict[str, str]:
     """Return the settings and connections of this installation; the servers' addresses must have been written."""
     addresses = json.loads((place.world / "addresses.json").read_text(encoding="utf-8"))
     secrets = json.loads((place.world / "credentials.json").read_text(encoding="utf-8"))
@@ -85,7 +86,7 @@ def environment(place: Place, warehouse_url: str, rates: Path | None = None) -> 
         "TALLYBACK_REPORTS": str(place.home / "reports"),
         "TALLYBACK_KEY_FILE": str(place.home / "keys"),
         "TALLYBACK_REFERENCE": str(place.world),
-        "TALLYBACK_RATES": str(rates or place.world / "eurofxref-hist.csv"),
+        "TALLYBACK_RATES": str(place.world / folder.RATES_FILE),
         "TALLYBACK_CLOCK": str(place.world / "clock.json"),
         "GX_ANALYTICS_ENABLED": "false",
     }
@@ -108,7 +109,13 @@ def _flat(values: dict[str, object]) -> dict[str, str]:
 def _write_configuration(config: Path, world: Path) -> None:
     facts = json.loads((world / "world.json").read_text(encoding="utf-8"))
     start_on = str(facts["from_on"])[:10]
+    days = (date.fromisoformat(facts["until_on"]) - date.fromisoformat(facts["from_on"])).days
+    # The sandbox's Awin counts no calls; two years at the documented twenty a minute would be mostly waiting.
+    calls_per_minute = 20 if days <= 2 * 31 else 6_000
     account = {"cashback_payable_on": "approval"}
+    programs = folder.load_programs(world)
+    # A network that is asked for and never publishes a file is a fault, so only those the programs are in.
+    networks = sorted({str(program.network) for program in programs if program.network is not None})
     contents: dict[str, dict[str, object]] = {
         "entity": {"name": "main", "base_currency": "EUR", "books_zone": "Europe/Berlin"},
         "partners/awin_main": {
@@ -117,7 +124,7 @@ def _write_configuration(config: Path, world: Path) -> None:
             "partner": "awin",
             "connection": "awin",
             "zone": "Europe/London",
-            "options": {"start_on": start_on, "calls_per_minute": 20},
+            "options": {"start_on": start_on, "calls_per_minute": calls_per_minute},
         },
         "partners/tradetracker_main": {
             **account,
@@ -133,7 +140,7 @@ def _write_configuration(config: Path, world: Path) -> None:
             "partner": "rakuten",
             "connection": "rakuten",
             "zone": "UTC",
-            "options": {"start_on": start_on, "networks": ["3", "9"]},
+            "options": {"start_on": start_on, "networks": networks},
         },
         "clicks/tracker": {
             "name": "tracker",
@@ -186,8 +193,7 @@ def _write_configuration(config: Path, world: Path) -> None:
             "maturity_days": 0,
         },
     }
-    with (world / "programs.csv").open(encoding="utf-8", newline="") as source:
-        partners = {row["partner"] for row in csv.DictReader(source)}
+    partners = {program.partner for program in programs}
     for name, content in contents.items():
         if content.get("partner", "awin") not in partners:
             continue

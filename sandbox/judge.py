@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from sandbox import folder
 from sandbox.house import Place
+from sandbox.model import World
 from sandbox.truth import truth_owed
 
 OWED_KINDS = {"cashback_pending": "pending", "cashback_confirmed": "confirmed", "cashback_payable": "confirmed"}
@@ -55,10 +56,10 @@ class Verdict:
         ]
 
 
-def judge(place: Place, as_of: datetime) -> Verdict:
-    """Return how the warehouse of `place` stands against the truth at `as_of` (naive UTC)."""
+def judge(place: Place, as_of: datetime, world: World | None = None) -> Verdict:
+    """Return how the warehouse of `place` stands against the truth at `as_of` (naive UTC); `world` saves a reading."""
     verdict = Verdict()
-    world = folder.load(place.world)
+    world = world or folder.load(place.world)
     truth = {
         (str(row["partner_account"]), str(row["transaction_id"])): row
         for row in pq.read_table(place.world / "truth_sale.parquet").to_pylist()

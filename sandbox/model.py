@@ -70,6 +70,16 @@ class Step(StrEnum):
     VANISH = "vanish"
 
 
+class Placing(StrEnum):
+    """What became of a cancellation of a table of real orders, which does not name the order it cancels."""
+
+    WHOLE = "whole"
+    PART = "part"
+    SHORT = "short"
+    ALONE = "alone"
+    WITHOUT_ORIGINAL = "without_original"
+
+
 class FindingRule(StrEnum):
     """The matching rule that can in principle find the true click of a sale."""
 
@@ -248,6 +258,17 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancellation:
+    """A cancellation of a table of real orders; `order_key` is that of the order, or of the row, it became part of."""
+
+    cancellation_id: str
+    order_key: str
+    at: datetime
+    amount: Decimal
+    placing: Placing
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What the world was built from, and what became of the cancellations of a table of real orders."""
 
@@ -260,7 +281,7 @@ class Counts:
     cancellation_partial_count: int = 0
     cancellation_short_count: int = 0
     cancellation_without_original_count: int = 0
-    cancellation_unplaceable_count: int = 0
+    cancellation_alone_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,3 +303,4 @@ class World:
     rows: tuple[Row, ...]
     rates_text: str
     counts: Counts
+    cancellations: tuple[Cancellation, ...] = ()

@@ -26,8 +26,9 @@ _BEGIN = {
     "IDR": "18275.17", "ILS": "3.995", "INR": "96.084", "KRW": "1591.76", "MXN": "20.1237", "MYR": "4.7325",
     "NZD": "1.8823", "PHP": "64.143", "SGD": "1.4582", "THB": "37.683", "ZAR": "19.6455",
 }  # fmt: skip
-_LEAD_DAYS = 200
-_TAIL_DAYS = 400
+LEAD_DAYS = 200
+TAIL_DAYS = 400
+"""How long before and after its span a world has rates."""
 
 
 class Rates:
@@ -63,12 +64,24 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="ascii")
 
 
+def spans(text: str, first_on: date, last_on: date) -> bool:
+    """Return whether a history begins on or before the first day and goes on beyond the last."""
+    days = [line.partition(",")[0] for line in text.splitlines()[1:]]
+    return bool(days) and min(days) <= first_on.isoformat() and max(days) > last_on.isoformat()
+
+
+def cut(text: str, first_on: date, last_on: date) -> str:
+    """Return a history without the days before and after those two."""
+    header, *lines = text.splitlines(keepends=True)
+    return header + "".join(line for line in lines if first_on.isoformat() <= line[:10] <= last_on.isoformat())
+
+
 def generated(seed: int, from_on: date, until_on: date) -> str:
     """Return a history file around the world's span: newest day first, trailing comma, N/A, no weekends or holidays."""
     chance = chances.stream(seed, "rates")
     values = {name: Decimal(text) for name, text in _BEGIN.items()}
     lines = []
-    for day in _business_days(from_on - timedelta(days=_LEAD_DAYS), until_on + timedelta(days=_TAIL_DAYS)):
+    for day in _business_days(from_on - timedelta(days=LEAD_DAYS), until_on + timedelta(days=TAIL_DAYS)):
         for name, value in values.items():
             exponent = Decimal(_BEGIN[name]).as_tuple().exponent
             assert isinstance(exponent, int)

@@ -65,6 +65,11 @@ def print_summary(console: Console, place: Place, before: Facts, after: Facts) -
         f"{after.versions - before.versions:,} new versions, {after.postings - before.postings:,} postings, "
         f"{after.payouts - before.payouts:,} payouts"
     )
+    console.print(
+        f"In all: {after.sales:,} sales, {after.rows:,} rows in = {after.transactions:,} transactions + "
+        f"{after.rejects:,} rejects; {after.versions:,} versions, {after.postings:,} postings, "
+        f"{after.payouts:,} payouts"
+    )
     console.rule("Where the money stands")
     with _connected(place) as connection:
         _balances(console, connection)

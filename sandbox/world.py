@@ -24,6 +24,7 @@ from sandbox.model import (
     FindingRule,
     Member,
     Order,
+    Placing,
     Program,
     Row,
     Rule,
@@ -38,6 +39,8 @@ PIXEL_SHARE = 0.7
 _PIXEL_WITHOUT_CLICK_SHARE = 0.02
 # Beside real orders there are fewer idle clicks, or two years of them would fill the machine.
 _IDLE_PER_REAL_ORDER = 2
+# Real orders are fetched month by month, and each is to be seen before it may vanish.
+_REAL_VANISHES_AFTER_DAYS = (35, 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,15 @@ def build_world(
     if rates_path is None:
         rates_text = rates.generated(seed, scene.from_on, scene.until_on)
     else:
-        rates_text = rates.read_text(rates_path)
+        # A quarter of a century of rates, read anew each morning, would cost more than the orders of a month.
+        first_on = scene.from_on - timedelta(days=rates.LEAD_DAYS)
+        last_on = scene.until_on + timedelta(days=rates.TAIL_DAYS)
+        rates_text = rates.cut(rates.read_text(rates_path), first_on, last_on)
     clicks = tuple(sorted(scene.clicks.made.values(), key=lambda click: (click.clicked_at, click.click_id)))
     return World(
         seed, size, scene.from_on, scene.until_on, scene.members, scene.member_changes, scene.programs, scene.rules,
         clicks, conversions, missing, sales, rows, rates_text,
-        _counts(scene, len(orders), len(sales), len(rows), len(clicks)),
+        _counts(scene, len(orders), len(sales), len(rows), len(clicks)), tuple(scene.placed.cancellations),
     )  # fmt: skip
 
 
@@ -153,6 +159,8 @@ def _claims(
 ) -> list[Claim]:
     chance = chances.stream(seed, "claims")
     claimant = Claimant(chance, shops_of(scene.programs), scene.clicks, scene.members)
+    if scene.placed.orders:
+        claimant = replace(claimant, vanishes_after_days=_REAL_VANISHES_AFTER_DAYS)
     claims = [claim for order in orders for claim in claimant.claims(order, defect_of.get(order.order_key))]
     programs = {program.program_id: program for program in scene.programs}
     at_awin = [program for program in scene.programs if program.partner == AWIN]
@@ -239,10 +247,8 @@ def _judged(sales: Sequence[Sale], index: truth.ClickIndex) -> tuple[Sale, ...]:
 
 def _counts(scene: _Scene, order_count: int, sale_count: int, row_count: int, click_count: int) -> Counts:
     placed = scene.placed
-    cancellation_count = (
-        placed.whole_count + placed.partial_count + placed.short_count + len(placed.orphans) + placed.unplaceable_count
-    )
+    of = {placing: placed.count(placing) for placing in Placing}
     return Counts(
-        order_count, sale_count, row_count, click_count, cancellation_count, placed.whole_count, placed.partial_count,
-        placed.short_count, len(placed.orphans), placed.unplaceable_count,
+        order_count - of[Placing.ALONE], sale_count, row_count, click_count, len(placed.cancellations),
+        of[Placing.WHOLE], of[Placing.PART], of[Placing.SHORT], of[Placing.WITHOUT_ORIGINAL], of[Placing.ALONE],
     )  # fmt: skip
