@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from etl.cli.app import LOOK, AsJson, actor, app, installation, out, show, told
+from etl.cli.app import LOOK, AsJson, actor, app, installation, show, told
+from etl.cli.layout import columns, say
 from etl.cli.stages import reference
 from etl.core.as_of import AsOf, Basis, end_of_day
 from etl.core.context import Context
@@ -47,28 +46,40 @@ def restatement(
         print(json.dumps(found.as_json(), indent=2))
         return
     if not found.balances:
-        out.print(f"Nothing of {found.starts_on:%Y-%m} changed since it was closed.")
+        say(f"Nothing of {found.starts_on:%Y-%m} changed since it was closed.")
         return
-    table = Table("partner account", "account", "", "as closed", "change", "now", title=f"{found.starts_on:%Y-%m}")
-    for each in found.balances:
-        table.add_row(each.partner_account, each.kind, each.currency, *map(str, (each.closed, each.change, each.now)))
-    out.print(table)
-    table = Table("partner account", "account", "", "change", "documents", "because of")
-    for cause in found.causes:
-        words = CAUSES.get(cause.cause, cause.cause)
-        amounts = (cause.currency, f"{cause.change:+f}", str(cause.document_count))
-        table.add_row(cause.partner_account, cause.kind, *amounts, words)
-    out.print(table)
-    if documents:
-        table = Table("entry", "document", "for", "booked on", "account", "amount", "because of")
-        for row in found.documents.to_pylist():
-            amount = f"{row['amount_minor']} {row['asset']}"
-            entry, document = f"{row['year']}/{row['number']}", f"{row['document_kind']} {row['document_id']}"
-            days = (str(row["effective_from"]), str(row["booked_on"]))
-            table.add_row(entry, document, *days, row["kind"], amount, row["cause"])
-        out.print(table)
-    else:
-        out.print("`--documents` shows the entries, `tallyback trace SALE` what stands behind one.")
+    say(f"{found.starts_on:%Y-%m}: what was closed, what changed since, what the books say of it now", "bold")
+    right = ("as closed", "change", "now")
+    balances = [
+        (each.partner_account, each.kind, each.currency, str(each.closed), f"{each.change:+f}", str(each.now))
+        for each in found.balances
+    ]
+    columns(("partner account", "account", "", *right), balances, right=right)
+    say("")
+    causes = [
+        (each.partner_account, each.kind, each.currency, f"{each.change:+f}", str(each.document_count),
+         CAUSES.get(each.cause, each.cause))
+        for each in found.causes
+    ]  # fmt: skip
+    headings = ("partner account", "account", "", "change", "documents", "because of")
+    columns(headings, causes, right=("change", "documents"))
+    say("")
+    if not documents:
+        say("`--documents` shows the entries, `tallyback trace SALE` what stands behind one.")
+        return
+    rows = [
+        (f"{row['year']}/{row['number']}", f"{row['document_kind']} {row['document_id']}", str(row["effective_from"]),
+         str(row["booked_on"]), row["kind"], *_amount(row["amount_minor"], row["asset"]), row["cause"])
+        for row in found.documents.to_pylist()
+    ]  # fmt: skip
+    named = ("entry", "document", "for", "booked on", "account", "", "amount", "because of")
+    columns(named, rows, right=("amount",))
+
+
+def _amount(minor: int, asset: str) -> tuple[str, str]:
+    """Return the currency and the amount in its digits."""
+    counted = Asset.parse(asset)
+    return counted.currency, str(from_minor(minor, counted.scale))
 
 
 @export.command("journal")
@@ -141,14 +152,16 @@ def balance(
         head = {"as_of": as_of.day, "basis": as_of.basis, "known_at": as_of.known_at, "balances": rows}
         print(json.dumps(head, indent=2, default=str))
         return
-    base = context.entity.base_currency
-    table = Table("account", "owner", "", "balance", f"in {base}", title=f"{as_of.basis} until {as_of.day}")
-    for row in rows:
-        if row["balance_minor"]:
-            in_base = str(row["base_balance"]) + (" (part is not known)" if row["without_base_minor"] else "")
-            table.add_row(row["kind"], row["owner"], row["currency"], row["balance"], in_base)
-    out.print(table)
-    out.print("A debit is positive: what is owed to us, and what we have. What we owe is negative.")
+    base = f"in {context.entity.base_currency}"
+    listed = [
+        (row["kind"], row["owner"], row["currency"], row["balance"],
+         str(row["base_balance"]) + (" and more" if row["without_base_minor"] else ""))
+        for row in rows
+        if row["balance_minor"]
+    ]  # fmt: skip
+    say(f"{as_of.basis} until {as_of.day}", "bold")
+    columns(("account", "owner", "", "balance", base), listed, right=("balance", base))
+    say("A debit is positive: what is owed to us, and what we have. What we owe is negative.")
 
 
 @app.command(rich_help_panel=LOOK)
@@ -168,25 +181,25 @@ def statement(
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
         return
-    out.print(f"[bold]Statement of {found.member_id}[/] as of {found.as_of.day}", highlight=False)
-    table = Table("shop", "day", "state", "amount", title="Earned")
-    for each in found.earnings:
-        table.add_row(Text(each.shop), str(each.on), each.state, f"{each.currency} {each.amount}")
-    out.print(table)
+    say(f"Statement of {found.member_id} as of {found.as_of.day}", "bold")
+    earned = [(each.shop, str(each.on), each.state, each.currency, str(each.amount)) for each in found.earnings]
+    columns(("earned at", "day", "state", "", "amount"), earned, right=("amount",))
     if found.payments:
-        table = Table("day", "state", "amount", title="Payouts")
-        for payment in found.payments:
-            amount = "" if payment.state is PaymentState.RETURNED else f"{payment.currency} {payment.amount}"
-            table.add_row(str(payment.on), payment.state, amount)
-        out.print(table)
+        say("")
+        paid = [
+            (str(each.on), each.state, each.currency, "" if each.state is PaymentState.RETURNED else str(each.amount))
+            for each in found.payments
+        ]
+        columns(("payout of", "state", "", "amount"), paid, right=("amount",))
+    say("")
     for total in found.totals:
         parts = {"waiting": total.pending, "confirmed": total.confirmed, "payable": total.payable}
         parts |= {"on its way": total.on_its_way, "paid out": total.paid}
         words = ", ".join(f"{name} {total.currency} {amount}" for name, amount in parts.items() if amount)
-        out.print(f"Altogether: {words or f'{total.currency} 0'}.", highlight=False)
+        say(f"Altogether: {words or f'{total.currency} 0'}.")
     for each in found.earnings:
         if each.owed_back:
-            out.print(f"Negative: {each.why_owed_back}", highlight=False, markup=False)
+            say(f"Negative: {each.why_owed_back}")
 
 
 @export.command("beancount")

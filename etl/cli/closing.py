@@ -6,10 +6,9 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE
-from rich.table import Table
 
-from etl.cli.app import DAY, AsJson, actor, app, installation, out, person, show, told
+from etl.cli.app import DAY, AsJson, actor, app, installation, person, show, told
+from etl.cli.layout import columns, say
 from etl.core.context import Context
 from etl.installation import clock
 
@@ -60,11 +59,11 @@ def close_check(month: Month, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps([{name: getattr(each, name) for name in each.__slots__} for each in found], indent=2))
     else:
-        table = Table("", "check", "found", "what to do")
         for each in found:
-            mark = "[green]ok[/]" if each.is_ok else "[red]blocks[/]" if each.blocks else "[yellow]look[/]"
-            table.add_row(mark, each.name, each.found, "" if each.is_ok else each.next_step)
-        out.print(table)
+            mark = "ok" if each.is_ok else "blocks" if each.blocks else "look"
+            say(f"{mark:8}{each.name}" + ("" if each.is_ok else f": {each.found}"))
+            if not each.is_ok:
+                say(f"        {each.next_step}")
     if any(each.blocks and not each.is_ok for each in found):
         raise typer.Exit(1)
 
@@ -77,8 +76,8 @@ def close_finish(month: Month, by: By = None) -> None:
 
     with told():
         record = finish(_context(person(by)), month.date(), verify)
-        out.print(f"{record.starts_on:%Y-%m} is closed by {record.closed_by}.", highlight=False)
-        out.print(f"Keep this hash of its record where nobody of Tallyback can change it: {record.hash}")
+        say(f"{record.starts_on:%Y-%m} is closed by {record.closed_by}.")
+        say(f"Keep this hash of its record where nobody of Tallyback can change it: {record.hash}")
 
 
 @close.command("list")
@@ -91,12 +90,12 @@ def close_list(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=2, default=str))
         return
-    table = Table("period", "state", "begun by", "closed by", "closed at (UTC)", "record")
+    listed = []
     for row in rows:
         closed_at = f"{row['closed_at']:%Y-%m-%d %H:%M}" if row["closed_at"] else ""
         begun_by, closed_by, record = (row[name] or "" for name in ("begun_by", "closed_by", "record_hash"))
-        table.add_row(f"{row['starts_on']:%Y-%m}", row["state"], begun_by, closed_by, closed_at, record[:16])
-    out.print(table if rows else "Nothing is booked yet.")
+        listed.append((f"{row['starts_on']:%Y-%m}", row["state"], begun_by, closed_by, closed_at, record))
+    columns(("period", "state", "begun by", "closed by", "closed at (UTC)", "record"), listed)
 
 
 @close.command("show")
@@ -111,25 +110,18 @@ def close_show(month: Month, as_json: AsJson = False) -> None:
         print(found.record)
         return
     record = json.loads(found.record)
-    out.print(
-        f"[bold]{record['period']}[/] of {record['entity']}, closed by {found.closed_by} at {found.closed_at} UTC"
-    )
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("account", no_wrap=True)
-    for name in ("asset", "opening", "debit", "credit", "closing", f"in {record['base_currency']}"):
-        table.add_column(name, no_wrap=True, justify="right")
+    say(f"{record['period']} of {record['entity']}, closed by {found.closed_by} at {found.closed_at} UTC", "bold")
+    rows = []
     for row in record["trial_balance"]:
-        scale = int(row["asset"][-1])
-        columns = ("opening_minor", "debit_minor", "credit_minor", "closing_minor")
-        amounts = [_amount(row[name], scale) for name in columns]
+        names = ("opening_minor", "debit_minor", "credit_minor", "closing_minor")
+        amounts = [_amount(row[name], int(row["asset"][-1])) for name in names]
         base = row["closing_base"] + (f" ({row['without_base_count']} without)" if row["without_base_count"] else "")
-        table.add_row(row["kind"], row["asset"], *amounts, base)
-    out.print(table)
+        rows.append((row["kind"], row["asset"], *amounts, base))
+    right = ("opening", "debit", "credit", "closing", f"in {record['base_currency']}")
+    columns(("account", "asset", *right), rows, right=right)
     last = ", ".join(f"{link['year']}/{link['number']}" for link in record["chain"]) or "none"
-    out.print(
-        f"{record['input_count']:,} inputs ({record['inputs_path']}), last journal entries {last}", highlight=False
-    )
-    out.print(f"record {found.hash}", highlight=False)
+    say(f"{record['input_count']:,} inputs ({record['inputs_path']}), last journal entries {last}")
+    say(f"record {found.hash}")
 
 
 def _amount(minor: int, scale: int) -> str:

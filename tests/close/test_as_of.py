@@ -185,7 +185,7 @@ _MOVES = st.tuples(
     st.lists(st.integers(-1, 75), min_size=2, max_size=2),
 )
 @settings(
-    max_examples=6,
+    max_examples=4,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
