@@ -179,7 +179,7 @@ def test_the_books_equal_the_truth(life: Life) -> None:
     # A plus at the edge of a reference that became a blank cannot be told from a blank, and is not repaired.
     assert [missed for missed in verdict.missed if missed[2] != "ref_url_encoded"] == []
     assert len(verdict.missed) <= 1
-    assert verdict.unexcused == []
+    assert verdict.problems == []
     assert verdict.never_seen == 0
 
 

@@ -44,7 +44,7 @@ def test_a_tiny_month_lives_in_a_bucket(house_of: Callable[[str, int], House], m
         verdict = judge(house.place, clock(opened.settings))
         assert verdict.sales >= 8
         assert verdict.right == verdict.findable == verdict.found
-        assert verdict.unexcused == []
+        assert verdict.problems == []
         kept = keys_of(lake)
         assert {key.split("/")[1] for key in kept} == {"raw", "parsed", "tracked"}
         assert uploads_of(lake) == []
