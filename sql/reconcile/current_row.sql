@@ -2,7 +2,8 @@
 -- grain: one transaction row.
 -- reads: version.
 -- key: partner_account, transaction_id, line_id.
--- A correction is a reduction that came later than the sale; a discount is a reduction that came with it.
+-- A correction is a reduction that came later than the rows that make the sale; a discount is one that came with them,
+-- however late all of them were processed.
 -- An absent version does not move what holds: the last word told does, and is_absent says that it is held.
 WITH counted AS (
     SELECT v.*,
@@ -35,6 +36,12 @@ latest AS (
     SELECT t.*
     FROM told AS t
     QUALIFY ROW_NUMBER() OVER (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no DESC) = 1
+),
+made AS (
+    SELECT sale_id, MIN(processed_at) AS made_at
+    FROM latest
+    WHERE NOT (first_sale_amount < 0 OR first_commission_amount < 0)
+    GROUP BY sale_id
 )
 SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id, l.kind, l.order_ref, l.partner_program_id,
     l.program_id, l.click_ref, l.partner_clicked_at, l.partner_clicked_precision_seconds, l.occurred_at,
@@ -42,7 +49,10 @@ SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id, l.k
     l.first_sale_amount, l.first_commission_amount,
     l.first_sale_amount < 0 OR l.first_commission_amount < 0 AS is_reduction,
     (l.first_sale_amount < 0 OR l.first_commission_amount < 0)
-        AND (l.kind = 'adjustment' OR COALESCE(l.processed_at >= l.occurred_at + INTERVAL 1 HOUR, FALSE)) AS is_correction,
+        AND CASE
+            WHEN m.made_at IS NOT NULL THEN COALESCE(l.processed_at >= m.made_at + INTERVAL 1 HOUR, l.kind = 'adjustment')
+            ELSE l.kind = 'adjustment' OR COALESCE(l.processed_at >= l.occurred_at + INTERVAL 1 HOUR, FALSE)
+        END AS is_correction,
     l.is_absent_now AS is_absent,
     CASE
         WHEN c.status_before = 'approved' AND c.status = 'pending' THEN 'approved to pending'
@@ -52,4 +62,5 @@ SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id, l.k
 FROM latest AS l
 LEFT JOIN changed AS c
     ON c.partner_account = l.partner_account AND c.transaction_id = l.transaction_id AND c.line_id = l.line_id
+LEFT JOIN made AS m ON m.sale_id = l.sale_id
 ORDER BY l.partner_account, l.transaction_id, l.line_id

@@ -217,6 +217,8 @@ def reconcile(world: World) -> Answer:
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in current:
         groups[row["sale_id"]].append(row)
+    for rows in groups.values():
+        _tell_corrections(rows)
     clicks: dict[str, Row] = {}
     for click in sorted(world.clicks, key=lambda c: (c["clicked_at"], c["partner"], c["program_id"], c["member_id"])):
         clicks.setdefault(click["click_id"], click)
@@ -329,9 +331,17 @@ def _current(chain: list[Row]) -> Row | None:
     row["is_absent"] = chain[-1]["is_absent"]
     row["first_sale_amount"] = chain[0]["sale_amount"]
     row["is_reduction"] = chain[0]["sale_amount"] < 0 or chain[0]["commission_amount"] < 0
-    late = row["processed_at"] is not None and row["processed_at"] >= row["occurred_at"] + timedelta(hours=1)
-    row["is_correction"] = row["is_reduction"] and (row["kind"] == "adjustment" or late)
     return row
+
+
+def _tell_corrections(rows: list[Row]) -> None:
+    """Say of each row of a sale whether it is a reduction that came later than the rows that make the sale."""
+    made = [row["processed_at"] for row in rows if not row["is_reduction"] and row["processed_at"] is not None]
+    for row in rows:
+        begun = min(made) if made else row["occurred_at"]
+        late = row["processed_at"] is not None and row["processed_at"] >= begun + timedelta(hours=1)
+        is_adjustment = row["kind"] == "adjustment" and (not made or row["processed_at"] is None)
+        row["is_correction"] = row["is_reduction"] and (late or is_adjustment)
 
 
 def _valid(program: Row, at: datetime | None) -> bool:

@@ -161,6 +161,30 @@ def test_of_a_duplicate_only_the_earlier_earns(second: Row) -> None:
     assert not told(given).sales["tradetracker_main:t2"]["earns_cashback"]
 
 
+@pytest.mark.parametrize(("corrected", "is_duplicate"), [("03-01 22:00", True), ("03-05 22:00", False)])
+def test_a_discount_that_came_with_a_late_sale_is_part_of_its_amount(corrected: str, is_duplicate: bool) -> None:
+    """Rakuten may process a whole order hours after it: its discount line is no correction for that."""
+    late = {"order_ref": "o1", "partner": "rakuten", "partner_program_id": "P3", "click_ref": "other"}
+    late |= {"occurred_at": at("03-01 10:00:30")}
+    less = {"kind": "adjustment", "sale_amount": Decimal("-5.0000"), "commission_amount": Decimal("-0.5000")}
+    more = {"sale_amount": Decimal("105.0000"), "commission_amount": Decimal("10.5000")}
+    given = world(
+        delivery("d1", "03-02", row(order_ref="o1", click_ref=REF)),
+        delivery(
+            "d2",
+            "03-06",
+            row("t2", processed_at=at("03-01 22:00"), **late, **more),
+            row("t3", 2, processed_at=at(corrected), **late, **less),
+        ),
+        models=[model(), model("rakuten", reversal_model="signed_rows", signed_row_link="order")],
+        programs=[program(), program("p3", "rakuten")],
+        clicks=[click(REF), click("other", program_id="p3", partner="rakuten")],
+    )
+    agree(given)
+    assert ("t2", "duplicate") in told(given).kinds() or not is_duplicate
+    assert told(given).sales["rakuten_main:P3/o1"]["earns_cashback"] is not is_duplicate
+
+
 def test_one_reference_within_a_minute_is_a_duplicate_and_later_is_not() -> None:
     rows = [row(f"t{n}", n, click_ref=REF, occurred_at=at(f"03-01 {when}")) for n, when in enumerate(
         ("10:00:00", "10:00:59", "10:02:30"), start=1)]  # fmt: skip

@@ -21,22 +21,37 @@ ordered AS (
             WHERE is_reduction AND order_ref IS NOT NULL AND original_transaction_id IS NULL
         )
     GROUP BY partner_account, partner_program_id, order_ref
+),
+named AS (
+    SELECT l.*,
+        l.partner_account || ':' || CASE
+            WHEN l.original_transaction_id IS NOT NULL THEN l.original_transaction_id
+            WHEN o.order_ref IS NOT NULL THEN coalesce(o.partner_program_id, '') || '/' || o.order_ref
+            ELSE l.transaction_id
+        END AS sale_id
+    FROM latest AS l
+    LEFT JOIN ordered AS o
+        ON o.partner_account = l.partner_account AND o.order_ref = l.order_ref
+        AND o.partner_program_id IS NOT DISTINCT FROM l.partner_program_id
+),
+-- A reduction is a correction if it came later than the rows that make the sale; see current_row.
+made AS (
+    SELECT sale_id, min(processed_at) AS made_at
+    FROM named
+    WHERE NOT is_reduction
+        AND sale_id IN (SELECT sale_id FROM named WHERE is_reduction)
+    GROUP BY sale_id
 )
-SELECT l.partner, l.partner_account, l.transaction_id, l.line_id,
-    l.partner_account || ':' || CASE
-        WHEN l.original_transaction_id IS NOT NULL THEN l.original_transaction_id
-        WHEN o.order_ref IS NOT NULL THEN coalesce(o.partner_program_id, '') || '/' || o.order_ref
-        ELSE l.transaction_id
-    END AS sale_id,
+SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id,
     l.kind, l.order_ref, l.partner_program_id, l.program_id, l.click_ref, l.partner_clicked_at,
     l.partner_clicked_precision_seconds, l.occurred_at, l.occurred_precision_seconds, l.status, l.partner_paid,
     l.reason, l.sale_amount, l.commission_amount, l.currency, l.sale_amount AS first_sale_amount,
     l.commission_amount AS first_commission_amount, l.is_reduction,
-    l.is_reduction AND (l.kind = 'adjustment' OR coalesce(l.processed_at >= l.occurred_at + INTERVAL 1 HOUR, FALSE))
-        AS is_correction,
+    l.is_reduction AND CASE
+        WHEN m.made_at IS NOT NULL THEN coalesce(l.processed_at >= m.made_at + INTERVAL 1 HOUR, l.kind = 'adjustment')
+        ELSE l.kind = 'adjustment' OR coalesce(l.processed_at >= l.occurred_at + INTERVAL 1 HOUR, FALSE)
+    END AS is_correction,
     FALSE AS is_absent, CAST(NULL AS VARCHAR) AS illegal_change
-FROM latest AS l
-LEFT JOIN ordered AS o
-    ON o.partner_account = l.partner_account AND o.order_ref = l.order_ref
-    AND o.partner_program_id IS NOT DISTINCT FROM l.partner_program_id
+FROM named AS l
+LEFT JOIN made AS m ON m.sale_id = l.sale_id
 ORDER BY l.partner_account, l.transaction_id, l.line_id
