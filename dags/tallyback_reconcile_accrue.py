@@ -1,11 +1,12 @@
 """Match what partners reported with what we tracked, and book what follows.
 
-**Reads** versions, clicks, conversions, programs, rules, rates and decisions. **Writes** sales, matches and breaks
-(`reconcile`), then postings for every touched sale (`accrue`). Begun by any of the assets: new data of a partner
+**Reads** versions, clicks, conversions, programs, rules, rates, decisions, and new files of TALLYBACK_REMITTANCES.
+**Writes** sales, matches and breaks (`reconcile`), what remittances pay and their postings (`remit`), then postings for
+every touched sale (`accrue`). Begun by any of the assets: new data of a partner
 account or click source, reference data, rates. It is for today, so that an old run begun again does not turn the
 books back.
 
-**Re-run** at any time: what did not change is not written. **If it fails**: both stages commit whole or not at all;
+**Re-run** at any time: what did not change is not written. **If it fails**: each stage commits whole or not at all;
 correct what the note on the run names and clear the task. See docs/runbooks/tallyback__reconcile_accrue.md.
 """
 
@@ -33,4 +34,4 @@ with DAG(
     doc_md=__doc__,
     tags=["tallyback", "books"],
 ) as dag:
-    stage_task(SETTINGS, "reconcile") >> stage_task(SETTINGS, "accrue")
+    stage_task(SETTINGS, "reconcile") >> stage_task(SETTINGS, "remit") >> stage_task(SETTINGS, "accrue")

@@ -26,6 +26,7 @@ STAGES = (
     "parse",
     "validate",
     "reconcile",
+    "remit",
     "accrue",
     "payout",
     "export",
@@ -151,6 +152,18 @@ def _reconcile(_: Installation, context: Context, task: Task, __: CredentialsOf)
     return reconcile(context, task.day, facts)
 
 
+def _remit(installation: Installation, context: Context, task: Task, _: CredentialsOf) -> StageResult:
+    from etl.remit import remit
+    from etl.remittances import load_folder
+
+    folder = installation.settings.remittances
+    loaded = load_folder(context, folder) if folder is not None and folder.is_dir() else []
+    done = remit(context, task.day)
+    refused = [result.note for result in loaded if result.count("rejects")]
+    counts = (("loaded", sum(result.count("new") for result in loaded)), *done.counts)
+    return StageResult("remit", task.key, counts, "; ".join([done.note, *refused]))
+
+
 def _accrue(_: Installation, context: Context, task: Task, __: CredentialsOf) -> StageResult:
     from etl.accrue import accrue
 
@@ -229,7 +242,7 @@ def run_day(
     tasks = [("reference", entity), ("rates", entity)]
     tasks += [("clicks", source.name) for source in configuration.click_sources]
     tasks += [(stage, account.name) for account in configuration.accounts for stage in ("fetch", "parse", "validate")]
-    tasks += [("reconcile", entity), ("accrue", entity)]
+    tasks += [("reconcile", entity), ("remit", entity), ("accrue", entity)]
     results = []
     for stage, key in tasks:
         results.append(
@@ -271,6 +284,7 @@ _STAGES: dict[str, Stage] = {
     "parse": _parse,
     "validate": _validate,
     "reconcile": _reconcile,
+    "remit": _remit,
     "accrue": _accrue,
     "clicks": _clicks,
     "reference": _reference,

@@ -31,6 +31,8 @@ class NodeKind(StrEnum):
     PART = "part"
     CLICK = "click"
     BREAK = "break"
+    REMITTANCE = "remittance"
+    REMITTANCE_LINE = "remittance_line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +62,19 @@ class Node:
 
 
 def trace(context: Context, name: str) -> tuple[Node, ...]:
-    """Return a tree for each payout, sale, transaction or click of that name; Stop if there is none.
+    """Return a tree for each payout, remittance, sale, transaction or click of that name; Stop if there is none.
 
-    A payout leads to its lines, their sales, and from each to postings, versions, delivery rows and the click. A sale,
-    transaction or click leads the same way down, and up to the payouts it is paid by.
+    A payout leads to its lines, their sales, and from each to postings, versions, delivery rows, the click, and the
+    remittances that paid for it. A remittance leads to its lines and the sales they pay. A sale, transaction or click
+    leads the same way down, and up to the payouts it is paid by.
     """
     with context.warehouse.transaction() as connection:
         tracer = _Tracer(context, connection)
         found = tuple(tracer.roots(name))
     if not found:
-        raise Stop(f"{name!r} is no payout, sale, transaction or click that is known: check it for typing mistakes")
+        raise Stop(
+            f"{name!r} is no payout, remittance, sale, transaction or click that is known: check it for typing mistakes"
+        )
     return found
 
 
@@ -81,6 +86,8 @@ class _Tracer:
     def roots(self, name: str) -> Iterator[Node]:
         for row in self._rows(_PAYOUT, name):
             yield self._payout(row)
+        for row in self._rows(_REMITTANCE, name, name):
+            yield self._remittance(row)
         sales = [str(row["sale_id"]) for row in self._rows(_SALE_OF, name, name, name)]
         clicks = [str(row["click_id"]) for row in self._rows(_CLICK_OF, name)] or self._clicks_in_lake(name)
         for sale_id in sales:
@@ -106,6 +113,19 @@ class _Tracer:
             NodeKind.PAYOUT_LINE, f"{kind} {document_id}", _facts(row, "document_kind", "document_id"), (document,)
         )
 
+    def _remittance(self, row: Row) -> Node:
+        key = (row["partner_account"], row["remittance_id"], row["revision"])
+        lines = tuple(self._remittance_line(line, key) for line in self._rows(_REMITTANCE_LINES, *key))
+        name = f"{row['partner_account']}:{row['remittance_id']}"
+        return Node(NodeKind.REMITTANCE, name, _facts(row), (*lines, *self._postings("remittance", name)))
+
+    def _remittance_line(self, row: Row, key: tuple[object, ...]) -> Node:
+        paid = self._rows(_PAYS, *key[:2], row["line_no"])
+        sales = [str(each["sale_id"]) for each in paid if each["sale_id"] is not None]
+        facts = (*_facts(row, "line_no"), *(("pays", f"{each['amount']} of {each['transaction_id']}") for each in paid))
+        children = tuple(self._sale(sale_id, is_up=False) for sale_id in dict.fromkeys(sales))
+        return Node(NodeKind.REMITTANCE_LINE, str(row["line_no"]), facts, children)
+
     def _document(self, kind: str, document_id: str) -> Node:
         return Node(NodeKind.DOCUMENT, f"{kind} {document_id}", (), self._postings(kind, document_id))
 
@@ -118,6 +138,9 @@ class _Tracer:
                 children.append(Node(NodeKind.PAYOUT, str(row["payout_id"]), _facts(row, "payout_id")))
             if rows and rows[0]["click_id"] is not None:
                 children.append(self._click(str(rows[0]["click_id"])))
+        for row in self._rows(_PAID_FOR, sale_id):
+            name = f"{row['partner_account']}:{row['remittance_id']} line {row['line_no']}"
+            children.append(Node(NodeKind.REMITTANCE, name, _facts(row, "partner_account", "remittance_id", "line_no")))
         children += self._postings("sale", sale_id)
         children += [self._version(row) for row in self._rows(_VERSIONS, sale_id)]
         children += [
@@ -225,6 +248,37 @@ _PAID_BY = """
     JOIN payout.payout AS p ON p.payout_id = l.payout_id
     WHERE l.document_kind = 'sale' AND l.document_id = %s
     ORDER BY p.payout_id
+"""
+_REMITTANCE = """
+    SELECT m.*, f.name AS file, f.object_path
+    FROM mart.remittance AS m
+    JOIN ops.remittance AS r USING (partner_account, remittance_id, revision)
+    JOIN ops.remittance_file AS f ON f.sha256 = r.file_sha256 AND f.partner_account = r.partner_account
+    WHERE NOT m.is_superseded AND (m.remittance_id = %s OR m.partner_account || ':' || m.remittance_id = %s)
+    ORDER BY m.partner_account, m.remittance_id
+"""
+_REMITTANCE_LINES = """
+    SELECT line_no, kind, transaction_id, line_id, payment_ref, amount, currency
+    FROM ops.remittance_line WHERE partner_account = %s AND remittance_id = %s AND revision = %s
+    ORDER BY line_no
+"""
+_PAYS = """
+    SELECT a.transaction_id, a.amount, a.rule,
+        (SELECT min(v.sale_id) FROM ops.transaction_version AS v
+         WHERE v.partner_account = a.partner_account AND v.transaction_id = a.transaction_id) AS sale_id
+    FROM mart.remittance_allocation AS a
+    WHERE a.partner_account = %s AND a.remittance_id = %s AND a.line_no = %s
+    ORDER BY a.transaction_id, a.line_id
+"""
+_PAID_FOR = """
+    SELECT a.partner_account, a.remittance_id, a.line_no, a.transaction_id, a.amount, a.currency, a.rule, a.received_on,
+        a.funded_on
+    FROM mart.remittance_allocation AS a
+    WHERE EXISTS (
+        SELECT 1 FROM ops.transaction_version AS v
+        WHERE v.partner_account = a.partner_account AND v.transaction_id = a.transaction_id AND v.sale_id = %s
+    )
+    ORDER BY a.received_on, a.partner_account, a.remittance_id, a.line_no, a.transaction_id
 """
 _POSTINGS = """
     SELECT year, number, leg, effective_for, booked_on, posted_at, debit_kind, debit_owner, credit_kind, credit_owner,

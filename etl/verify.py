@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from etl.core.allocation import ALLOCATION, Told, allocated, outcomes, read_told, remittance_target
 from etl.core.closed_books import closed_month_faults
 from etl.core.context import Context
-from etl.core.engine import Relation
+from etl.core.engine import Relation, register
 from etl.core.ledger import ENTRY, POSTING, chain_of_books, lock_books, read_accounts
 from etl.core.money import member_asset
 from etl.core.schemas import TEXT
-from etl.core.target import difference, read_facts, read_posted, target
+from etl.core.target import Facts, difference, read_facts, read_posted, target
 from etl.core.warehouse import Connection, fetch
 
 _HASHED_ENTRY = pa.schema([*ENTRY, pa.field("previous_hash", TEXT), pa.field("hash", TEXT)])
@@ -76,8 +77,16 @@ def verify(context: Context, day: date) -> list[Check]:
     entity = context.entity.name
     with context.warehouse.transaction() as connection:
         lock_books(connection, entity)
-        wanted = target(context.engine, read_facts(context, connection), day)
+        facts = read_facts(context, connection)
+        wanted = target(context.engine, facts, day)
         differing = difference(context.engine, wanted.flows, read_posted(connection, entity))
+        money = _Money(
+            facts,
+            read_told(connection, context.configuration),
+            fetch(connection, _ALLOCATIONS, ALLOCATION),
+            read_posted(connection, entity, kind="remittance"),
+            fetch(connection, _OVER, pa.schema([("sale_id", TEXT)])),
+        )
         books = _Books(
             _of_entity(connection, "ledger.journal_entry", _HASHED_ENTRY, entity),
             _of_entity(connection, "ledger.posting", POSTING, entity),
@@ -87,6 +96,7 @@ def verify(context: Context, day: date) -> list[Check]:
         parses = fetch(connection, _PARSES, _PARSE)
         closed = closed_month_faults(connection, entity)
     checks = [_none("posted = target for every document, account and day", differing, "document_id")]
+    checks += _remittances(context, money, day)
     checks += _border(context, books)
     checks.append(
         _none(
@@ -114,6 +124,46 @@ def verify(context: Context, day: date) -> list[Check]:
     checks += _payouts(context, books, payouts)
     checks.append(_closed(*closed))
     return checks
+
+
+@dataclass(frozen=True, slots=True)
+class _Money:
+    facts: Facts
+    told: Told
+    stored: pa.Table
+    posted: pa.Table
+    over: pa.Table
+
+
+def _remittances(context: Context, money: _Money, day: date) -> Iterator[Check]:
+    """Yield the checks of what partners paid: allocated as it should be, posted as allocated, nothing left unseen."""
+    engine = context.engine
+    made = allocated(engine, money.facts, money.told, day)
+    wanted = remittance_target(engine, money.facts, money.told, made)
+    differing = difference(engine, wanted, money.posted)
+    yield _none("posted = target for every remittance", differing, "document_id")
+    with engine.connect() as connection:
+        for name, table in (("made", made.allocation), ("stored", money.stored)):
+            register(connection, name, table)
+        names = ", ".join(ALLOCATION.names)
+        stale = connection.sql(
+            f"(SELECT {names} FROM made EXCEPT SELECT {names} FROM stored) UNION ALL"
+            f" (SELECT {names} FROM stored EXCEPT SELECT {names} FROM made) ORDER BY ALL"
+        ).to_arrow_table()
+    yield _none("what remittances pay is what follows from them", stale, "remittance_id")
+    relations: dict[str, Relation] = {
+        "standing": made.standing,
+        "remittance_line": money.told.line,
+        "allocation": money.stored,
+        "posted": money.posted,
+    }
+    for row in engine.run("ledger/remittance_tie", relations).to_pylist():
+        name = f"received = allocated + clearing of {row['partner_account']} in {row['currency']} (in 1/10,000)"
+        yield _equal(name, row["told_minor"], row["booked_minor"])
+    outcome = outcomes(engine, money.facts, money.told, made, context.configuration, day)
+    over = set(outcome.filter(pc.equal(outcome["outcome"], "over"))["sale_id"].to_pylist())
+    unseen = pa.table({"sale_id": pa.array(sorted(over - set(money.over["sale_id"].to_pylist())), TEXT)})
+    yield _none("no sale is paid for more than it is worth without a break", unseen, "sale_id")
 
 
 def _of_entity(connection: Connection, table: str, schema: pa.Schema, entity: str) -> pa.Table:
@@ -193,6 +243,8 @@ def _payouts(context: Context, books: _Books, payouts: pa.Table) -> Iterator[Che
         yield _equal(name, row["told_amount"], row["booked_amount"])
 
 
+_ALLOCATIONS = f"SELECT {', '.join(ALLOCATION.names)} FROM ops.remittance_allocation ORDER BY 1, 2, 3, 4, 5"
+_OVER = "SELECT sale_id FROM ops.break WHERE kind = 'remittance_over' ORDER BY sale_id"
 _PAYOUTS = """
     SELECT p.payout_id, p.currency, p.amount_minor, p.state,
         (SELECT coalesce(sum(l.amount_minor), 0) FROM payout.payout_line AS l WHERE l.payout_id = p.payout_id)::bigint

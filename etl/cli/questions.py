@@ -149,10 +149,10 @@ def breaks_decide(
 
 @app.command(rich_help_panel=LOOK)
 def trace(
-    name: Annotated[str, typer.Argument(help="A payout, sale, transaction or click, by its id.")],
+    name: Annotated[str, typer.Argument(help="A payout, remittance, sale, transaction or click, by its id.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show where a cent comes from and went to: payouts, sales, postings, versions, delivery rows and clicks."""
+    """Show where a cent comes from and went to: payouts, remittances, sales, postings, versions, rows and clicks."""
     from etl.trace import trace as trace_name
 
     with told():

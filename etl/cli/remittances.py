@@ -10,7 +10,7 @@ import typer
 from psycopg.rows import dict_row
 from rich.table import Table
 
-from etl.cli.app import PAY, AsJson, actor, app, installation, out, show, told
+from etl.cli.app import LOOK, PAY, AsJson, Day, actor, app, day_of, installation, out, person, show, told
 from etl.core.errors import Stop
 from etl.installation import Installation, clock
 
@@ -88,19 +88,24 @@ def remittance_show(
     name: Annotated[str, typer.Argument(help="The remittance, as `remittance list` shows it.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show a remittance: its revisions, the newest one's lines, and the files it came from."""
+    """Show a remittance: its revisions and their files, the newest one's lines, what they pay, and decisions."""
+    from etl.remit import find_remittance
+
     with told():
         opened = installation()
-        revisions = _rows(opened, _REVISIONS, name, name)
-        if not revisions:
-            raise Stop(f"there is no remittance {name!r}: `tallyback remittance list` shows those there are")
-        newest = revisions[0]
-        if accounts := {str(row["partner_account"]) for row in revisions} - {str(newest["partner_account"])}:
-            known = ", ".join(f"{each}:{newest['remittance_id']}" for each in (newest["partner_account"], *accounts))
-            raise Stop(f"several accounts have a remittance {name!r}: name one of {known}")
-        lines = _rows(opened, _LINES, newest["partner_account"], newest["remittance_id"], newest["revision"])
+        with opened.warehouse.transaction() as connection:
+            key = find_remittance(connection, name)
+        revisions = _rows(opened, _REVISIONS, *key[:2])
+        lines = _rows(opened, _LINES, *key)
+        paid = _rows(opened, _PAID, *key[:2])
+        decisions = _rows(opened, _DECISIONS, *key[:2])
     if as_json:
-        json.dump({"revisions": revisions, "lines": lines}, sys.stdout, indent=2, default=str)
+        json.dump(
+            {"revisions": revisions, "lines": lines, "pays": paid, "decisions": decisions},
+            sys.stdout,
+            indent=2,
+            default=str,
+        )
         print()
         return
     for row in revisions:
@@ -115,6 +120,75 @@ def remittance_show(
         values = (row["line_no"], row["kind"], row["transaction_id"], row["line_id"], row["payment_ref"], amount)
         table.add_row(*("" if value is None else str(value) for value in values))
     out.print(table)
+    table = Table("line", "pays sale", "transaction", "amount", "by rule", "funded")
+    for row in paid:
+        amount, funded = f"{row['currency']} {row['amount']}", row["funded_on"] or "carried forward"
+        texts = (row["line_no"], row["sale_id"], row["transaction_id"], amount, row["rule"], funded)
+        table.add_row(*("" if text is None else str(text) for text in texts))
+    out.print(table)
+    for row in decisions:
+        out.print("decision  " + "  ".join(f"{key} {value}" for key, value in row.items() if value), highlight=False)
+
+
+@remittance.command("decide")
+def remittance_decide(
+    name: Annotated[str, typer.Argument(help="The remittance, as `remittance list` shows it.")],
+    kind: Annotated[str, typer.Argument(help="withhold, oldest_first or undo.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    undoes: Annotated[str | None, typer.Option(help="The decision, for undo.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who you are; TALLYBACK_PERSON if absent.")] = None,
+) -> None:
+    """Keep a remittance's money unallocated, or let a lump sum pay the oldest; the next `remit` acts on it."""
+    from etl.remit import Decision, DecisionKind, decide
+
+    with told():
+        if kind not in {each.value for each in DecisionKind}:
+            raise Stop(f"{kind!r} is no decision: {', '.join(each.value for each in DecisionKind)}")
+        opened = installation()
+        context = opened.context(f"cli/remittances/{uuid.uuid4()}", clock(opened.settings), person(by))
+        out.print(f"Recorded as {decide(context, Decision(DecisionKind(kind), name, reason, undoes))}.")
+
+
+@remittance.command("ageing")
+def remittance_ageing(day: Day = None, as_json: AsJson = False) -> None:
+    """Show approved commission that is not paid, by account and age; with --json, sale by sale."""
+    from etl.remit import ageing
+
+    with told():
+        opened = installation()
+        context = opened.context(f"cli/remittances/{uuid.uuid4()}", clock(opened.settings), "")
+        found = ageing(context, day_of(day, opened))
+    if as_json:
+        json.dump(found.sales.to_pylist(), sys.stdout, indent=2, default=str)
+        print()
+        return
+    table = Table("account", "age", "sales", "open")
+    for row in found.summed.to_pylist():
+        table.add_row(
+            row["partner_account"], row["age"], f"{row['sale_count']:,}", f"{row['currency']} {row['amount']}"
+        )
+    out.print(table)
+
+
+@app.command(rich_help_panel=LOOK)
+def exposure(as_json: AsJson = False) -> None:
+    """Show what members are owed for each partner account's sales, against what the partner owes and has paid."""
+    from etl.exposure import exposure as exposed
+
+    with told():
+        opened = installation()
+        rows = exposed(opened.context(f"cli/exposure/{uuid.uuid4()}", clock(opened.settings), "")).to_pylist()
+    if as_json:
+        json.dump(rows, sys.stdout, indent=2, default=str)
+        print()
+        return
+    if not rows:
+        out.print("Nothing is booked yet.")
+        return
+    table = Table(*(name.replace("_", " ") for name in rows[0]))
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    out.print(table)
 
 
 _REVISIONS = """
@@ -122,14 +196,28 @@ _REVISIONS = """
     FROM ops.remittance AS r
     JOIN mart.remittance AS m USING (partner_account, remittance_id, revision)
     JOIN ops.remittance_file AS f ON f.sha256 = r.file_sha256 AND f.partner_account = r.partner_account
-    WHERE r.remittance_id = %s OR r.partner_account || ':' || r.remittance_id = %s
-    ORDER BY r.partner_account, r.revision DESC
+    WHERE r.partner_account = %s AND r.remittance_id = %s
+    ORDER BY r.revision DESC
 """
 _LINES = """
     SELECT line_no, kind, transaction_id, line_id, payment_ref, amount, currency
     FROM ops.remittance_line
     WHERE partner_account = %s AND remittance_id = %s AND revision = %s
     ORDER BY line_no
+"""
+_PAID = """
+    SELECT a.line_no, a.transaction_id, a.line_id, a.currency, a.amount, a.rule, a.funded_on,
+        (SELECT min(v.sale_id) FROM ops.transaction_version AS v
+         WHERE v.partner_account = a.partner_account AND v.transaction_id = a.transaction_id) AS sale_id
+    FROM mart.remittance_allocation AS a
+    WHERE a.partner_account = %s AND a.remittance_id = %s
+    ORDER BY a.line_no, a.transaction_id, a.line_id
+"""
+_DECISIONS = """
+    SELECT decision_id, kind, revision, undoes, decided_by, decided_at, reason
+    FROM ops.remittance_decision
+    WHERE partner_account = %s AND remittance_id = %s
+    ORDER BY decided_at, decision_id
 """
 
 

@@ -149,6 +149,9 @@ _ENTITY = "The entity, as in config/entity.yaml."
 app.command("reconcile", rich_help_panel=A_STAGE)(
     _stage_command("reconcile", _ENTITY, "Find versions, sales, matches and breaks.")
 )
+app.command("remit", rich_help_panel=A_STAGE)(
+    _stage_command("remit", _ENTITY, "Take in new remittances, allocate them to approved commission, and post.")
+)
 app.command("accrue", rich_help_panel=A_STAGE)(
     _stage_command("accrue", _ENTITY, "Post what every touched sale should have and has not.")
 )

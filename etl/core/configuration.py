@@ -26,6 +26,7 @@ class Entity:
     name: str
     base_currency: str
     books_zone: str
+    lump_sums: str = "wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class PartnerAccount:
     cashback_payable_on: str
     options: Mapping[str, Option] = field(default_factory=dict)
     remittance: RemittanceLayout = RemittanceLayout()
+    payment_days: int = 0
+    payment_threshold_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     key_file: Path = Field(default=Path(".tallyback/keys"), description="keys that encrypt personal data, mode 0600")
     reference: Path | None = Field(default=None, description="folder with programs.csv and cashback_rules.csv")
     rates: Path | None = Field(default=None, description="the ECB's eurofxref-hist file, csv, zip or gz")
+    remittances: Path | None = Field(
+        default=None, description="folder with what partners paid: <partner_account>/*.csv, loaded by the stage remit"
+    )
     memory_limit: str = Field(default="2GB", description="what the engine may use before it spills")
     clock: Path | None = Field(default=None, description="sandbox only: a clock.json that replaces the machine's clock")
 

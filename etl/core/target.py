@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from etl.core.context import Context
 from etl.core.engine import Engine, Relation
 from etl.core.errors import Stop
-from etl.core.money import conversion_rate, exponent
+from etl.core.money import PARTNER_SCALE, conversion_rate, exponent
 from etl.core.schemas import CASHBACK_RULE, FX_RATE, INSTANT, PROGRAM, TEXT, VERSION
 from etl.core.warehouse import Connection, fetch
 
@@ -65,6 +65,22 @@ CONVERSION_RATE = pa.schema(
     ]
 )
 _MEMBER_CURRENCY = pa.schema([("currency", TEXT), ("scale", pa.int32()), ("unit", pa.int64())])
+PAYMENT = pa.schema(
+    [
+        pa.field("sale_id", TEXT, nullable=False),
+        pa.field("transaction_id", TEXT, nullable=False),
+        # '' pays the transaction as a whole.
+        pa.field("line_id", TEXT, nullable=False),
+        pa.field("currency", TEXT, nullable=False),
+        pa.field("amount_minor", pa.int64(), nullable=False),
+        pa.field("received_on", pa.date32(), nullable=False),
+        pa.field("funded_on", pa.date32()),
+        pa.field("is_named", pa.bool_(), nullable=False),
+    ]
+)
+_CURRENCY_UNIT = pa.schema(
+    [("currency", TEXT), ("scale", pa.int32()), ("unit_minor", pa.int64()), ("shift", pa.decimal128(5, 4))]
+)
 _ACCOUNT_SETTING = pa.schema([("partner_account", TEXT), ("cashback_payable_on", TEXT)])
 
 
@@ -79,6 +95,7 @@ class Facts:
     fx_rate: pa.Table
     account_setting: pa.Table
     base_currency: str
+    payment: pa.Table = field(default_factory=PAYMENT.empty_table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +142,6 @@ class Rates:
 
 def conversion_rates(facts: Facts) -> pa.Table:
     """Return the usable factors between the currencies each sale may need, on its own day."""
-    rates = Rates(facts.fx_rate)
     targets = {facts.base_currency, *pc.unique(facts.cashback_rule["currency"]).to_pylist()}
     told = facts.version.select(["sale_id", "currency"]).join(facts.sale.select(["sale_id", "sale_on"]), "sale_id")
     needed: set[tuple[date, str, str]] = set()
@@ -135,6 +151,12 @@ def conversion_rates(facts: Facts) -> pa.Table:
         for target in targets:
             for source in (row["currency"], *targets):
                 needed |= {(row["sale_on"], source, target), (row["sale_on"], target, source)}
+    return usable_rates(facts.fx_rate, needed)
+
+
+def usable_rates(fx_rate: pa.Table, needed: Iterable[tuple[date, str, str]]) -> pa.Table:
+    """Return those of the factors (day, from, to) that can be used (schema CONVERSION_RATE)."""
+    rates = Rates(fx_rate)
     found = [
         {"sale_on": on, "from_currency": source, "to_currency": target, "rate": rate}
         for on, source, target in sorted(needed)
@@ -143,22 +165,54 @@ def conversion_rates(facts: Facts) -> pa.Table:
     return pa.Table.from_pylist(found, schema=CONVERSION_RATE)
 
 
+def currency_units(currencies: Iterable[str]) -> pa.Table:
+    """Return each currency's scale, how many 1/10,000 its smallest unit is, and the factor from 1/10,000 to units."""
+    rows = []
+    for currency in sorted(set(currencies)):
+        scale = exponent(currency)
+        unit = 10 ** (PARTNER_SCALE - scale)
+        rows.append(
+            {
+                "currency": currency,
+                "scale": scale,
+                "unit_minor": unit,
+                "shift": Decimal(1).scaleb(scale - PARTNER_SCALE),
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=_CURRENCY_UNIT)
+
+
+def row_states(engine: Engine, facts: Facts, day: date) -> pa.Table:
+    """Return what each row of a sale says after every day on which the sale changed (sql/accrue/row_state.sql)."""
+    relations: dict[str, Relation] = {
+        "version": facts.version,
+        "sale": facts.sale,
+        "program": facts.program,
+        "payment": facts.payment,
+    }
+    try:
+        return engine.run("accrue/row_state", relations, {"day": day})
+    except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+        raise Stop(f"an amount of a sale is too large to be booked ({error}): look for a wrong version") from error
+
+
 def target(engine: Engine, facts: Facts, day: date) -> Target:
     """Return the target of every sale in `facts` as of `day`; Stop if an amount is too large to be counted."""
     currencies = pc.unique(facts.cashback_rule["currency"]).to_pylist()
     scales = [exponent(currency) for currency in currencies]
     units = [10**scale for scale in scales]
     relations: dict[str, Relation] = {
-        "version": facts.version,
         "sale": facts.sale,
         "program": facts.program,
+        "payment": facts.payment,
+        "currency_unit": currency_units(pc.unique(facts.version["currency"]).to_pylist()),
         "cashback_rule": facts.cashback_rule,
         "account_setting": facts.account_setting,
         "conversion_rate": conversion_rates(facts),
         "member_currency": pa.table([currencies, scales, units], schema=_MEMBER_CURRENCY),
     }
+    relations["row_state"] = row_states(engine, facts, day)
     try:
-        relations["row_state"] = engine.run("accrue/row_state", relations, {"day": day})
         cashback = engine.run("accrue/cashback", relations)
         relations["cashback"] = cashback
         relations["share"] = engine.run("accrue/share", relations)
@@ -180,6 +234,7 @@ def read_facts(context: Context, connection: Connection, sales: Sequence[str] | 
         "partner_account": [account.name for account in context.configuration.accounts],
         "cashback_payable_on": [account.cashback_payable_on for account in context.configuration.accounts],
     }
+    sales_named = None if sales is None else list(sales)
     facts = Facts(
         version=_select(connection, "ops.transaction_version", VERSION_FACT, sales),
         sale=_select(connection, "ops.sale", SALE_FACT, sales),
@@ -188,6 +243,7 @@ def read_facts(context: Context, connection: Connection, sales: Sequence[str] | 
         fx_rate=_select(connection, "ref.fx_rate", FX_RATE),
         account_setting=pa.table(settings, schema=_ACCOUNT_SETTING),
         base_currency=context.entity.base_currency,
+        payment=fetch(connection, _PAYMENTS, PAYMENT, (sales_named, sales_named)),
     )
     unknown = set(pc.unique(facts.sale["partner_account"]).to_pylist()) - set(settings["partner_account"])
     if unknown:
@@ -198,14 +254,16 @@ def read_facts(context: Context, connection: Connection, sales: Sequence[str] | 
     return facts
 
 
-def read_posted(connection: Connection, entity: str, sales: Sequence[str] | None = None) -> pa.Table:
-    """Return what sales have in the ledger: one signed sum a document, pair of accounts, day, component and rate."""
+def read_posted(
+    connection: Connection, entity: str, documents: Sequence[str] | None = None, kind: str = "sale"
+) -> pa.Table:
+    """Return what documents have in the ledger: one signed sum a pair of accounts, day, component and rate."""
     # Summed by account number first: names are wide, and there are many postings for each account.
     query = """
         WITH posted AS (
             SELECT document_id, debit, credit, effective_for, component, rate, sum(amount)::bigint AS amount
             FROM ledger.posting
-            WHERE document_kind = 'sale' AND entity = %s AND (%s::text[] IS NULL OR document_id = ANY(%s))
+            WHERE document_kind = %s AND entity = %s AND (%s::text[] IS NULL OR document_id = ANY(%s))
             GROUP BY document_id, debit, credit, effective_for, component, rate
         )
         SELECT p.document_id, d.kind, d.owner, c.kind, c.owner, d.asset, p.amount, p.effective_for, p.component, p.rate
@@ -213,8 +271,8 @@ def read_posted(connection: Connection, entity: str, sales: Sequence[str] | None
         JOIN ledger.account AS d ON d.account_id = p.debit
         JOIN ledger.account AS c ON c.account_id = p.credit
     """
-    named = None if sales is None else list(sales)
-    return fetch(connection, query, POSTED, (entity, named, named))
+    named = None if documents is None else list(documents)
+    return fetch(connection, query, POSTED, (kind, entity, named, named))
 
 
 def _select(connection: Connection, table: str, schema: pa.Schema, sales: Iterable[str] | None = None) -> pa.Table:
@@ -222,3 +280,22 @@ def _select(connection: Connection, table: str, schema: pa.Schema, sales: Iterab
     if sales is None:
         return fetch(connection, query, schema)
     return fetch(connection, f"{query} WHERE sale_id = ANY(%s)", schema, (list(sales),))
+
+
+# A transaction is of one sale with all its lines, and a sale may have been regrouped since the money was allocated.
+_PAYMENTS = """
+SELECT o.sale_id, a.transaction_id, a.line_id, a.currency, a.amount_minor, a.received_on, a.funded_on,
+    a.rule IN ('transaction', 'payment_ref') AS is_named
+FROM ops.remittance_allocation AS a
+JOIN (
+    SELECT v.partner_account, v.transaction_id, min(v.sale_id) AS sale_id
+    FROM ops.transaction_version AS v
+    WHERE EXISTS (
+        SELECT 1 FROM ops.remittance_allocation AS p
+        WHERE p.partner_account = v.partner_account AND p.transaction_id = v.transaction_id
+    )
+    GROUP BY v.partner_account, v.transaction_id
+) AS o ON o.partner_account = a.partner_account AND o.transaction_id = a.transaction_id
+WHERE %s::text[] IS NULL OR o.sale_id = ANY(%s)
+ORDER BY a.partner_account, a.remittance_id, a.line_no, a.transaction_id, a.line_id
+"""

@@ -1,10 +1,10 @@
 -- purpose: what each row of a sale says after every day on which the sale changed.
 -- grain: one row of a sale at one step.
--- reads: version, sale, program; parameter day.
+-- reads: version, sale, program, payment; parameter day.
 -- key: sale_id, step_on, transaction_id, line_id.
 -- A version that is absent does not move the books: the last good state stays. A sale without a program is not here.
--- A row without a status is pending until it is paid for or the program's validation days are over, and all that comes
--- after that is approved at once.
+-- A row without a status is pending until it is paid for, a remittance names it or the program's validation days are over,
+-- and all that comes after that is approved at once. The days on which money came are steps, too.
 WITH resolved AS (
     SELECT s.sale_id, s.sale_on,
         p.commission_rate,
@@ -29,9 +29,22 @@ lasting AS (
     FROM version
     WHERE NOT is_absent
 ),
+-- A payment without a line is for the transaction as a whole.
+named AS (
+    SELECT l.sale_id, l.transaction_id, l.line_id, MIN(p.received_on) AS named_on
+    FROM (SELECT DISTINCT sale_id, transaction_id, line_id FROM lasting) AS l
+    JOIN payment AS p
+        ON p.sale_id = l.sale_id AND p.transaction_id = l.transaction_id AND (p.line_id = '' OR p.line_id = l.line_id)
+    WHERE p.is_named
+    GROUP BY l.sale_id, l.transaction_id, l.line_id
+),
 step AS (
     SELECT sale_id, effective_on AS step_on
     FROM lasting
+    UNION
+    SELECT sale_id, received_on AS step_on FROM payment WHERE is_named
+    UNION
+    SELECT sale_id, funded_on AS step_on FROM payment WHERE funded_on IS NOT NULL
     UNION
     SELECT l.sale_id, r.approved_on AS step_on
     FROM lasting AS l
@@ -41,7 +54,7 @@ step AS (
 SELECT t.sale_id, t.step_on, l.transaction_id, l.line_id, l.kind,
     CASE
         WHEN l.status IS NOT NULL THEN l.status
-        WHEN l.partner_paid THEN 'approved'
+        WHEN l.partner_paid OR n.named_on <= t.step_on THEN 'approved'
         WHEN r.approved_on <= t.step_on AND r.approved_on <= $day THEN 'approved'
         ELSE 'pending'
     END AS status,
@@ -52,4 +65,6 @@ FROM step AS t
 JOIN resolved AS r ON r.sale_id = t.sale_id
 JOIN lasting AS l
     ON l.sale_id = t.sale_id AND l.effective_on <= t.step_on AND (l.until_on IS NULL OR t.step_on < l.until_on)
+LEFT JOIN named AS n
+    ON n.sale_id = l.sale_id AND n.transaction_id = l.transaction_id AND n.line_id = l.line_id
 ORDER BY t.sale_id, t.step_on, l.transaction_id, l.line_id

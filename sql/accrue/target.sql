@@ -1,6 +1,6 @@
 -- purpose: the postings every sale should have: what changes on each of its days, as signed flows between accounts.
 -- grain: one flow of one sale for one day.
--- reads: row_state, cashback, share, sale, account_setting, conversion_rate; parameter base_currency.
+-- reads: row_state, cashback, share, sale, account_setting, conversion_rate, payment, currency_unit; parameter base_currency.
 -- key: document_id, effective_for, debit_kind, debit_owner, credit_kind, credit_owner, asset.
 -- Each state of a sale is written as the flows that would have built it from nothing, booked on its day and taken back
 -- on the day of the next state: what remains of a day is the net change.
@@ -9,6 +9,35 @@ WITH settled AS (
     SELECT sale_id, step_on,
         COUNT(*) FILTER (WHERE status = 'approved' AND commission_minor > 0 AND NOT partner_paid) = 0 AS is_paid_for
     FROM row_state
+    GROUP BY sale_id, step_on
+),
+-- Where cashback waits for the money, remittances must cover the approved commission whole; each row may have been
+-- rounded by half a unit.
+owed AS (
+    SELECT r.sale_id, r.step_on, r.currency, COUNT(*) AS row_count, MIN(u.unit_minor) AS unit_minor,
+        CAST(SUM(CASE WHEN r.status = 'approved' THEN r.commission_minor ELSE 0 END) AS BIGINT) AS owed_minor
+    FROM row_state AS r
+    JOIN sale AS s ON s.sale_id = r.sale_id
+    JOIN account_setting AS a ON a.partner_account = s.partner_account
+    JOIN currency_unit AS u ON u.currency = r.currency
+    WHERE a.cashback_payable_on = 'funded'
+    GROUP BY r.sale_id, r.step_on, r.currency
+),
+received AS (
+    SELECT o.sale_id, o.step_on, o.currency, MIN(o.owed_minor) AS owed_minor, MIN(o.row_count) AS row_count,
+        MIN(o.unit_minor) AS unit_minor,
+        CAST(SUM(CASE WHEN p.sale_id IS NULL THEN 0 ELSE p.amount_minor END) AS BIGINT) AS received_minor
+    FROM owed AS o
+    LEFT JOIN payment AS p ON p.sale_id = o.sale_id AND p.currency = o.currency AND p.funded_on <= o.step_on
+    GROUP BY o.sale_id, o.step_on, o.currency
+),
+funded AS (
+    SELECT sale_id, step_on,
+        COUNT(*) FILTER (
+            WHERE owed_minor > 0 AND owed_minor - received_minor > unit_minor
+                AND 2 * (owed_minor - received_minor) > row_count * unit_minor
+        ) = 0 AS is_funded
+    FROM received
     GROUP BY sale_id, step_on
 ),
 step AS (
@@ -28,12 +57,17 @@ earned AS (
         CASE WHEN c.source_currency = c.rule_currency THEN 'border' ELSE 'fx_position' END AS bridge_kind,
         CASE WHEN h.status = 'approved' THEN 'cashback_cost' ELSE 'cashback_expected_cost' END AS cost_kind,
         CASE WHEN h.status = 'approved' THEN 'cashback_confirmed' ELSE 'cashback_pending' END AS member_kind,
-        a.cashback_payable_on = 'approval' OR t.is_paid_for AS is_payable
+        CASE a.cashback_payable_on
+            WHEN 'approval' THEN TRUE
+            WHEN 'funded' THEN COALESCE(f.is_funded, FALSE)
+            ELSE t.is_paid_for
+        END AS is_payable
     FROM share AS h
     JOIN cashback AS c ON c.sale_id = h.sale_id AND c.step_on = h.step_on
     JOIN sale AS s ON s.sale_id = h.sale_id
     JOIN account_setting AS a ON a.partner_account = s.partner_account
     JOIN step AS t ON t.sale_id = h.sale_id AND t.step_on = h.step_on
+    LEFT JOIN funded AS f ON f.sale_id = h.sale_id AND f.step_on = h.step_on
 ),
 flow AS (
     SELECT c.sale_id, c.step_on,

@@ -1,7 +1,7 @@
 -- purpose: all that the books of an entity follow from, at the moment they are closed: one line each.
 -- grain: one input; of exchange rates one currency of a source.
--- reads: ops.delivery, ops.hold_release, ops.decision, ops.remittance, ops.tracked_file, ref.program, ref.cashback_rule,
--- ref.fx_rate, ref.gl_map. Runs on PostgreSQL.
+-- reads: ops.delivery, ops.hold_release, ops.decision, ops.remittance, ops.remittance_decision, ops.tracked_file,
+-- ref.program, ref.cashback_rule, ref.fx_rate, ref.gl_map. Runs on PostgreSQL.
 -- key: line.
 WITH input AS (
     SELECT concat_ws(' ', 'delivery', delivery_id, partner_account, sha256) AS line FROM ops.delivery
@@ -12,6 +12,10 @@ WITH input AS (
     FROM ops.decision
     UNION ALL
     SELECT concat_ws(' ', 'remittance', partner_account, remittance_id, revision, content_hash) FROM ops.remittance
+    UNION ALL
+    SELECT concat_ws(' ', 'remittance_decision', decision_id, kind, partner_account, remittance_id, revision, undoes,
+                     decided_by)
+    FROM ops.remittance_decision
     UNION ALL
     SELECT concat_ws(' ', 'tracked', relation, source, object_path) FROM ops.tracked_file
     UNION ALL

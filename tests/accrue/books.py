@@ -21,16 +21,18 @@ from tests.accrue.naive import Books, Program, Rule, Sale, Version, World
 NOON = datetime.fromisoformat("2026-03-01T12:00")
 BEGIN = datetime.fromisoformat("2025-01-01T00:00")
 ENTITY = Entity("house", "EUR", "Europe/Berlin")
-ACCOUNTS = {"shop_a": "approval", "shop_b": "partner_paid"}
+ACCOUNTS = {"shop_a": "approval", "shop_b": "partner_paid", "shop_c": "funded"}
 
 
-def context(url: str, folder: Path, run_id: str = "run-1", known_at: datetime = NOON) -> Context:
+def context(
+    url: str, folder: Path, run_id: str = "run-1", known_at: datetime = NOON, entity: Entity = ENTITY
+) -> Context:
     """Return the context of a run on the warehouse at `url`."""
     accounts = tuple(
         PartnerAccount(name, "awin", ENTITY.name, name, "UTC", None, payable_on)
         for name, payable_on in ACCOUNTS.items()
     )
-    configuration = Configuration(ENTITY, accounts, (), (), "0" * 64)
+    configuration = Configuration(entity, accounts, (), (), "0" * 64)
     return Context(
         run_id, known_at, configuration, Warehouse(url), FolderLake(folder / "lake"), Engine(), folder, "test"
     )
@@ -68,6 +70,7 @@ def write(url: str, facts: World) -> None:
     """Replace the facts of the warehouse by these; the ledger stays as it is."""
     with psycopg.connect(url) as connection:
         connection.execute("TRUNCATE ref.program, ref.cashback_rule, ref.fx_rate, ops.sale, ops.transaction_version")
+        connection.execute("DELETE FROM ops.remittance_allocation WHERE remittance_id = 'told'")
         with connection.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO ref.program VALUES (%s, 'm', 'awin', %s, 'Shop', 'EUR', %s, 30, %s, %s, NULL)",
@@ -91,15 +94,25 @@ def write(url: str, facts: World) -> None:
                 "INSERT INTO ops.transaction_version (partner, partner_account, transaction_id, line_id, kind,"
                 " occurred_at, occurred_precision_seconds, status, partner_paid, sale_amount, commission_amount,"
                 " currency, delivery_id, row_number, content_hash, observed_at, version_no, is_absent, sale_id,"
-                " effective_on) VALUES ('awin', %s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s, 'd', 1, 'h', %s, %s, %s,"
-                " %s, %s)",
+                " effective_on, payment_ref) VALUES ('awin', %s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s, 'd', 1, 'h',"
+                " %s, %s, %s, %s, %s, %s)",
                 [
                     (
                         v.sale_id.partition(":")[0], v.transaction_id, v.line_id, v.kind, NOON, v.status,
                         v.partner_paid, v.sale_amount, v.commission_amount, v.currency, NOON, v.version_no,
-                        v.is_absent, v.sale_id, v.effective_on,
+                        v.is_absent, v.sale_id, v.effective_on, v.payment_ref,
                     )
                     for v in facts.versions
+                ],
+            )  # fmt: skip
+            cursor.executemany(
+                "INSERT INTO ops.remittance_allocation VALUES (%s, 'told', %s, %s, %s, %s, %s, %s, %s, %s)",
+                [
+                    (
+                        p.sale_id.partition(":")[0], place, p.transaction_id, p.line_id, p.currency, p.amount_minor,
+                        "transaction" if p.is_named else "period", p.received_on, p.funded_on,
+                    )
+                    for place, p in enumerate(facts.payments)
                 ],
             )  # fmt: skip
 
@@ -110,12 +123,13 @@ def book(url: str, folder: Path, facts: World, day: date = date(2026, 3, 20)) ->
     return accrue(context(url, folder), day)
 
 
-def read(url: str) -> Books:
+def read(url: str, document_kind: str = "sale") -> Books:
     """Return the sums of the ledger per document, account and effective day; zero sums are left out."""
     with psycopg.connect(url) as connection:
         rows = connection.execute(
             "SELECT document_id, kind, owner, currency || '/' || scale, effective_for, sum(amount_minor)::bigint"
-            " FROM mart.movement WHERE document_kind = 'sale' GROUP BY 1, 2, 3, 4, 5 HAVING sum(amount_minor) <> 0"
+            " FROM mart.movement WHERE document_kind = %s GROUP BY 1, 2, 3, 4, 5 HAVING sum(amount_minor) <> 0",
+            (document_kind,),
         ).fetchall()
     return {(row[0], row[1], row[2], row[3], row[4]): row[5] for row in rows}
 

@@ -29,6 +29,21 @@ class Version:
     kind: str = "sale"
     partner_paid: bool = False
     is_absent: bool = False
+    payment_ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What a remittance pays of a transaction or, with a line, of one row; named is what its statement named."""
+
+    sale_id: str
+    transaction_id: str
+    line_id: str
+    currency: str
+    amount_minor: int
+    received_on: date
+    funded_on: date | None
+    is_named: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,7 @@ class World:
     rules: tuple[Rule, ...]
     rates: dict[tuple[str, date], Decimal]
     payable_on: dict[str, str]
+    payments: tuple[Payment, ...] = ()
 
 
 def rounded(value: Fraction, rounding: str) -> int:
@@ -155,7 +171,36 @@ def _steps(world: World, sale: Sale, day: date) -> list[date]:
     approved_on = _approved_on(world, sale)
     if approved_on is not None and approved_on <= day:
         days.add(approved_on)
+    for paid in world.payments:
+        if paid.sale_id == sale.sale_id:
+            days |= {paid.received_on} if paid.funded_on is None else {paid.received_on, paid.funded_on}
     return sorted(days)
+
+
+def _is_named(world: World, row: Version, on: date) -> bool:
+    return any(
+        paid.is_named and paid.received_on <= on and paid.transaction_id == row.transaction_id
+        for paid in world.payments
+        if paid.sale_id == row.sale_id and paid.line_id in ("", row.line_id)
+    )
+
+
+def _is_funded(world: World, sale: Sale, rows: list[tuple[Version, str]], on: date) -> bool:
+    for currency in {row.currency for row, _ in rows}:
+        mine = [(row, status) for row, status in rows if row.currency == currency]
+        owed = sum(int(row.commission_amount * 10000) for row, status in mine if status == "approved")
+        received = sum(
+            paid.amount_minor
+            for paid in world.payments
+            if paid.sale_id == sale.sale_id
+            and paid.currency == currency
+            and paid.funded_on is not None
+            and paid.funded_on <= on
+        )
+        unit = 10 ** (4 - SCALES[currency])
+        if owed > 0 and owed - received > max(Fraction(unit), Fraction(unit * len(mine), 2)):
+            return False
+    return True
 
 
 def _rows(world: World, sale: Sale, on: date, day: date) -> list[tuple[Version, str]]:
@@ -166,7 +211,10 @@ def _rows(world: World, sale: Sale, on: date, day: date) -> list[tuple[Version, 
     approved_on = _approved_on(world, sale)
     is_over = approved_on is not None and approved_on <= min(on, day)
     return [
-        (row, row.status or ("approved" if row.partner_paid or is_over else "pending"))
+        (
+            row,
+            row.status or ("approved" if row.partner_paid or is_over or _is_named(world, row, on) else "pending"),
+        )
         for _, row in sorted(latest.items())
     ]
 
@@ -181,7 +229,8 @@ def _balances(world: World, sale: Sale, on: date, day: date) -> dict[tuple[str, 
         out[*credit, asset] -= amount
 
     account = sale.partner_account
-    standing = [(row, status) for row, status in _rows(world, sale, on, day) if status != "declined"]
+    rows = _rows(world, sale, on, day)
+    standing = [(row, status) for row, status in rows if status != "declined"]
     weights = [int(row.commission_amount * 10000) for row, _ in standing]
     for (row, status), minor in zip(standing, weights, strict=True):
         pair = ("commission_receivable", "commission_income")
@@ -199,6 +248,7 @@ def _balances(world: World, sale: Sale, on: date, day: date) -> dict[tuple[str, 
     if source != rule.currency:
         source_shares, bridge = shares(source_minor, weights), "fx_position"
     is_paid = all(row.partner_paid or row.commission_amount <= 0 for row, status in standing if status == "approved")
+    is_payable = {"approval": True, "partner_paid": is_paid, "funded": _is_funded(world, sale, rows, on)}
     asset, member = f"{rule.currency}/{scale}", str(sale.member_id)
     for (_, status), member_share, source_share in zip(standing, member_shares, source_shares, strict=True):
         cost, owed = ("cashback_cost", "cashback_confirmed")
@@ -206,7 +256,7 @@ def _balances(world: World, sale: Sale, on: date, day: date) -> dict[tuple[str, 
             cost, owed = ("cashback_expected_cost", "cashback_pending")
         flow((cost, account), (bridge, ""), f"{source}/4", source_share)
         flow((bridge, ""), (owed, member), asset, member_share)
-        if status == "approved" and (is_paid or world.payable_on[account] == "approval"):
+        if status == "approved" and is_payable[world.payable_on[account]]:
             flow((owed, member), ("cashback_payable", member), asset, member_share)
     return out
 

@@ -28,7 +28,7 @@ STEPS = {
     "tallyback__ingest__awin_main": ["fetch", "parse", "validate"],
     "tallyback__payout__sepa": ["ask_release", "payout", "approve", "record_approval", "transmit"],
     "tallyback__rates": ["rates"],
-    "tallyback__reconcile_accrue": ["reconcile", "accrue"],
+    "tallyback__reconcile_accrue": ["reconcile", "remit", "accrue"],
     "tallyback__reference": ["reference"],
     "tallyback__report": ["report"],
     "tallyback__verify": ["verify"],
@@ -93,7 +93,7 @@ def test_what_is_ingested_or_loaded_starts_reconcile_and_accrue(found: dict[str,
 
 def test_every_task_may_be_tried_again_and_tells_when_it_fails(found: dict[str, Any]) -> None:
     tasks = [task for dag in found["dags"].values() for task in dag["tasks"].values()]
-    assert len(tasks) == 21
+    assert len(tasks) == 22
     assert {(task["retries"], task["has_policy"], task["tells"]) for task in tasks} == {(3, True, True)}
 
 

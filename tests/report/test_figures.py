@@ -291,3 +291,22 @@ def test_one_sale_approved_twice_over_days_is_classed_day_by_day(
     found = rows(made(warehouse_url, tmp_path), "roll_forward", "kind")
     assert said(found["commission_expected"], "new", "approved", "declined", "closing") == ["10", "2.5", "0", "12.5"]
     assert said(found["commission_receivable"], "approved", "declined", "closing") == ["0", "0", "0"]
+
+
+def test_what_a_remittance_paid_is_taken_off_its_sale(october: Books, warehouse_url: str, tmp_path: Path) -> None:
+    october.connection.execute(
+        "INSERT INTO ops.remittance_allocation VALUES (%s, 'x', 1, 's2', '', 'EUR', 50000, 'transaction',"
+        " '2026-10-26', '2026-10-26')",
+        (AWIN,),
+    )
+    received = Leg(("bank", "house"), ("partner_clearing", AWIN), "5")
+    allocated = Leg(("partner_clearing", AWIN), ("commission_receivable", AWIN), "5")
+    october.entry("remittance", f"{AWIN}:x", "2026-10-26", received, allocated)
+    report = made(warehouse_url, tmp_path)
+    found = [row for row in report.table("receivable_row").data.to_pylist() if row["amount"] is not None]
+    open_of = {row["document_id"]: said(row, "amount", "age_days") for row in found}
+    assert open_of["s2"] == ["15", 113]
+    # The other remittance has no allocations that explain it, and stands for itself.
+    assert open_of["r1"][0] == "-5"
+    assert f"{AWIN}:x" not in open_of
+    assert differences(report) == []

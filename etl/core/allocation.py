@@ -1,0 +1,372 @@
+"""What remittances pay for and what they should have in the ledger: facts in, allocations and flows out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.core.configuration import Configuration
+from etl.core.engine import Engine, Parameter, Relation
+from etl.core.errors import Stop
+from etl.core.schemas import TEXT
+from etl.core.target import PAYMENT, POSTED, Facts, currency_units, row_states, usable_rates
+from etl.core.warehouse import Connection, fetch
+
+ALLOCATION = pa.schema(
+    [
+        pa.field("partner_account", TEXT, nullable=False),
+        pa.field("remittance_id", TEXT, nullable=False),
+        pa.field("line_no", pa.int32(), nullable=False),
+        pa.field("transaction_id", TEXT, nullable=False),
+        pa.field("line_id", TEXT, nullable=False),
+        pa.field("currency", TEXT, nullable=False),
+        pa.field("amount_minor", pa.int64(), nullable=False),
+        pa.field("rule", TEXT, nullable=False),
+        pa.field("received_on", pa.date32(), nullable=False),
+        pa.field("funded_on", pa.date32()),
+    ]
+)
+REMITTANCE_FACT = pa.schema(
+    [
+        ("partner", TEXT),
+        ("partner_account", TEXT),
+        ("remittance_id", TEXT),
+        ("revision", pa.int32()),
+        ("due_on", pa.date32()),
+        ("received_on", pa.date32()),
+        ("currency", TEXT),
+        ("net_minor", pa.int64()),
+        ("bank", TEXT),
+        ("bank_amount_minor", pa.int64()),
+        ("bank_currency", TEXT),
+        ("coverage", TEXT),
+        ("period_from", pa.date32()),
+        ("period_until", pa.date32()),
+    ]
+)
+LINE_FACT = pa.schema(
+    [
+        ("partner_account", TEXT),
+        ("remittance_id", TEXT),
+        ("revision", pa.int32()),
+        ("line_no", pa.int32()),
+        ("kind", TEXT),
+        ("transaction_id", TEXT),
+        ("line_id", TEXT),
+        ("payment_ref", TEXT),
+        ("amount_minor", pa.int64()),
+        ("currency", TEXT),
+    ]
+)
+DECISION_FACT = pa.schema(
+    [("partner_account", TEXT), ("remittance_id", TEXT), ("revision", pa.int32()), ("kind", TEXT)]
+)
+KNOWN_ROW = pa.schema([("partner_account", TEXT), ("transaction_id", TEXT), ("line_id", TEXT), ("currency", TEXT)])
+REFERENCED_ROW = pa.schema(
+    [
+        ("partner_account", TEXT),
+        ("payment_ref", TEXT),
+        ("transaction_id", TEXT),
+        ("line_id", TEXT),
+        ("currency", TEXT),
+        ("commission_minor", pa.int64()),
+    ]
+)
+_ACCOUNT_TERM = pa.schema(
+    [
+        ("partner_account", TEXT),
+        ("partner", TEXT),
+        ("payment_days", pa.int32()),
+        ("payment_threshold_minor", pa.int64()),
+    ]
+)
+_PROMISE = pa.schema([("partner_account", TEXT), ("transaction_id", TEXT), ("due_on", pa.date32())])
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What partners told and paid, as Arrow tables, and whether money that no sum fits pays the oldest first."""
+
+    remittance: pa.Table
+    line: pa.Table
+    decision: pa.Table
+    known_row: pa.Table
+    referenced_row: pa.Table
+    is_oldest_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Allocated:
+    """What came of it: remittances as they stand, what each line pays, the same by sale, and the states of all rows."""
+
+    standing: pa.Table
+    allocation: pa.Table
+    payment: pa.Table
+    row_state: pa.Table
+
+
+def read_told(connection: Connection, configuration: Configuration) -> Told:
+    """Return all remittances with what of the transactions they name; Stop if an account of one is not configured."""
+    told = Told(
+        fetch(connection, _REMITTANCES, REMITTANCE_FACT),
+        fetch(connection, _LINES, LINE_FACT),
+        fetch(connection, _DECISIONS, DECISION_FACT),
+        fetch(connection, _KNOWN_ROWS, KNOWN_ROW),
+        fetch(connection, _REFERENCED_ROWS, REFERENCED_ROW),
+        configuration.entity.lump_sums == "oldest_first",
+    )
+    unknown = set(pc.unique(told.remittance["partner_account"]).to_pylist()) - {
+        account.name for account in configuration.accounts
+    }
+    if unknown:
+        raise Stop(
+            f"remittances of accounts that are not configured: {', '.join(sorted(unknown))}: put"
+            " config/partners/<name>.yaml back; without it their money would be taken back"
+        )
+    return told
+
+
+def allocated(engine: Engine, facts: Facts, told: Told, day: date) -> Allocated:
+    """Return what remittances pay as of `day`; a function of the facts, whatever came first.
+
+    Lines that name a transaction or a payment pay it. Then, in the order their money came, lump sums pay what sums to
+    them. Last, where the house or a person says so, money that nothing fits pays the oldest. `facts.payment` is not
+    read: what is paid follows from the remittances alone.
+    """
+    units = currency_units(
+        {*pc.unique(told.remittance["currency"]).to_pylist(), *pc.unique(facts.version["currency"]).to_pylist()}
+    )
+    relations: dict[str, Relation] = {
+        "remittance": told.remittance,
+        "remittance_line": told.line,
+        "remittance_decision": told.decision,
+        "known_row": told.known_row,
+        "referenced_row": told.referenced_row,
+        "currency_unit": units,
+    }
+    standing = relations["standing"] = engine.run("remit/standing", relations)
+    direct = engine.run("remit/direct", relations).cast(ALLOCATION)
+    payment = _payments(engine, facts, direct)
+    states = row_states(engine, replace(facts, payment=payment), day)
+    lumps = list(_lump_sums(standing, told, direct))
+    if lumps:
+        whole = _allocate_lumps(engine, facts, states, units, lumps, direct)
+        return Allocated(standing, whole, _payments(engine, facts, whole), states)
+    return Allocated(standing, direct, payment, states)
+
+
+def remittance_target(engine: Engine, facts: Facts, told: Told, made: Allocated) -> pa.Table:
+    """Return the signed flows (schema POSTED) that all remittances should have in the ledger."""
+    needed = set()
+    currencies = {facts.base_currency}
+    for row in made.standing.to_pylist():
+        if row["received_on"] is not None:
+            currencies |= {row["currency"], row["bank_currency"]}
+            needed |= {
+                (row["received_on"], row["currency"], row["bank_currency"]),
+                *((row["received_on"], row[name], facts.base_currency) for name in ("currency", "bank_currency")),
+            }
+    relations: dict[str, Relation] = {
+        "standing": made.standing,
+        "remittance_line": told.line,
+        "allocation": made.allocation,
+        "currency_unit": currency_units(currencies),
+        "conversion_rate": usable_rates(facts.fx_rate, needed),
+    }
+    try:
+        return engine.run("remit/target", relations, {"base_currency": facts.base_currency}).cast(POSTED)
+    except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+        raise Stop(f"an amount of a remittance is too large to be booked ({error}): look for a wrong one") from error
+
+
+def outcomes(
+    engine: Engine, facts: Facts, told: Told, made: Allocated, configuration: Configuration, day: date
+) -> pa.Table:
+    """Return what is approved against what was paid of every sale, and its age as of `day` (sql/remit/outcome.sql)."""
+    terms = [
+        (account.name, account.partner, account.payment_days, account.payment_threshold_minor)
+        for account in configuration.accounts
+    ]
+    columns = zip(*terms, strict=True) if terms else [[], [], [], []]
+    relations: dict[str, Relation] = {
+        "row_state": made.row_state,
+        "sale": facts.sale,
+        "payment": made.payment,
+        "promise": _promises(made.standing, told.line),
+        "account_term": pa.table([list(column) for column in columns], schema=_ACCOUNT_TERM),
+        "currency_unit": currency_units(
+            {*pc.unique(facts.version["currency"]).to_pylist(), *pc.unique(made.payment["currency"]).to_pylist()}
+        ),
+    }
+    return engine.run("remit/outcome", relations, {"day": day})
+
+
+def breaks(engine: Engine, told: Told, made: Allocated, outcome: pa.Table) -> pa.Table:
+    """Return the open breaks of remittances (sql/remit/break.sql)."""
+    relations: dict[str, Relation] = {
+        "standing": made.standing,
+        "remittance_line": told.line,
+        "allocation": made.allocation,
+        "outcome": outcome,
+    }
+    return engine.run("remit/break", relations)
+
+
+def _payments(engine: Engine, facts: Facts, allocation: pa.Table) -> pa.Table:
+    relations: dict[str, Relation] = {"allocation": allocation, "version": facts.version, "sale": facts.sale}
+    return engine.run("remit/payment", relations).cast(PAYMENT)
+
+
+@dataclass(frozen=True, slots=True)
+class _LumpSum:
+    partner_account: str
+    remittance_id: str
+    line_no: int
+    currency: str
+    net_minor: int
+    received_on: date
+    funded_on: date | None
+    period_from: date | None
+    period_until: date | None
+    is_oldest_first: bool
+
+
+def _lump_sums(standing: pa.Table, told: Told, direct: pa.Table) -> Iterator[_LumpSum]:
+    """Yield the commission lines that name nothing that is known, in the order their money came."""
+    paid = set(
+        zip(*(direct[name].to_pylist() for name in ("partner_account", "remittance_id", "line_no")), strict=True)
+    )
+    heads = {(row["partner_account"], row["remittance_id"], row["revision"]): row for row in standing.to_pylist()}
+    found = []
+    for line in told.line.to_pylist():
+        head = heads.get((line["partner_account"], line["remittance_id"], line["revision"]))
+        if head is None or not head["is_allocated"] or line["kind"] != "commission" or line["transaction_id"]:
+            continue
+        if (line["partner_account"], line["remittance_id"], line["line_no"]) in paid:
+            continue
+        is_oldest_first = told.is_oldest_first or head["is_oldest_first"]
+        if head["period_from"] is None and not is_oldest_first:
+            continue
+        found.append(
+            _LumpSum(
+                line["partner_account"],
+                line["remittance_id"],
+                line["line_no"],
+                line["currency"],
+                line["amount_minor"],
+                head["received_on"],
+                head["funded_on"],
+                head["period_from"],
+                head["period_until"],
+                is_oldest_first,
+            )
+        )
+    yield from sorted(found, key=lambda one: (one.received_on, one.partner_account, one.remittance_id, one.line_no))
+
+
+def _allocate_lumps(
+    engine: Engine, facts: Facts, states: pa.Table, units: pa.Table, lumps: list[_LumpSum], direct: pa.Table
+) -> pa.Table:
+    """Return `direct` and what each lump sum pays of what those before it left."""
+    changes = engine.run("remit/transaction_change", {"row_state": states, "sale": facts.sale})
+    unit_of = dict(zip(units["currency"].to_pylist(), units["unit_minor"].to_pylist(), strict=True))
+    whole = direct
+    for lump in lumps:
+        relations: dict[str, Relation] = {"transaction_change": changes, "allocation": whole}
+        common: dict[str, Parameter] = {
+            "partner_account": lump.partner_account,
+            "currency": lump.currency,
+            "net_minor": lump.net_minor,
+        }
+        paid = None
+        if lump.period_from is not None:
+            period: dict[str, Parameter] = {"period_from": lump.period_from, "period_until": lump.period_until}
+            paid = engine.run("remit/lump", relations, {**common, **period, "unit_minor": unit_of[lump.currency]})
+        if (paid is None or not paid.num_rows) and lump.is_oldest_first:
+            paid = engine.run("remit/oldest", relations, {**common, "received_on": lump.received_on})
+        if paid is not None and paid.num_rows:
+            whole = pa.concat_tables([whole, _as_allocation(lump, paid)])
+    keys = ("partner_account", "remittance_id", "line_no", "transaction_id", "line_id")
+    return whole.sort_by([(key, "ascending") for key in keys])
+
+
+def _as_allocation(lump: _LumpSum, paid: pa.Table) -> pa.Table:
+    constants = {
+        **{name: getattr(lump, name) for name in ALLOCATION.names if hasattr(lump, name)},
+        "line_id": "",
+    }
+    columns = [
+        pa.repeat(pa.scalar(constants[item.name], item.type), paid.num_rows)
+        if item.name in constants
+        else paid[item.name]
+        for item in ALLOCATION
+    ]
+    return pa.table(columns, names=ALLOCATION.names).cast(ALLOCATION)
+
+
+def _promises(standing: pa.Table, line: pa.Table) -> pa.Table:
+    """Return the day on which what was told and has not come is due, by the transactions its lines name."""
+    due = {
+        (row["partner_account"], row["remittance_id"], row["revision"]): row["due_on"]
+        for row in standing.to_pylist()
+        if row["received_on"] is None and row["due_on"] is not None
+    }
+    found: dict[tuple[str, str], date] = {}
+    for row in line.to_pylist():
+        on = due.get((row["partner_account"], row["remittance_id"], row["revision"]))
+        if on is not None and row["transaction_id"] is not None:
+            key = (row["partner_account"], row["transaction_id"])
+            found[key] = min(on, found.get(key, on))
+    rows = [
+        {"partner_account": account, "transaction_id": transaction, "due_on": on}
+        for (account, transaction), on in sorted(found.items())
+    ]
+    return pa.Table.from_pylist(rows, schema=_PROMISE)
+
+
+_REMITTANCES = """
+SELECT partner, partner_account, remittance_id, revision, due_on, received_on, currency, (net * 10000)::bigint, bank,
+    (bank_amount * 10000)::bigint, bank_currency, coverage, period_from, period_until
+FROM ops.remittance
+ORDER BY partner_account, remittance_id, revision
+"""
+# Of the highest revision of each: no other pays anything.
+_LINES = """
+SELECT l.partner_account, l.remittance_id, l.revision, l.line_no, l.kind, l.transaction_id, l.line_id, l.payment_ref,
+    (l.amount * 10000)::bigint, l.currency
+FROM ops.remittance_line AS l
+WHERE NOT EXISTS (
+    SELECT 1 FROM ops.remittance AS r
+    WHERE r.partner_account = l.partner_account AND r.remittance_id = l.remittance_id AND r.revision > l.revision
+)
+ORDER BY l.partner_account, l.remittance_id, l.line_no
+"""
+_DECISIONS = """
+SELECT d.partner_account, d.remittance_id, d.revision, d.kind
+FROM ops.remittance_decision AS d
+WHERE d.kind <> 'undo' AND NOT EXISTS (SELECT 1 FROM ops.remittance_decision AS u WHERE u.undoes = d.decision_id)
+ORDER BY d.decision_id
+"""
+_KNOWN_ROWS = """
+SELECT DISTINCT v.partner_account, v.transaction_id, v.line_id, v.currency
+FROM ops.transaction_version AS v
+JOIN (SELECT DISTINCT partner_account, transaction_id FROM ops.remittance_line) AS l
+    ON l.partner_account = v.partner_account AND l.transaction_id = v.transaction_id
+ORDER BY 1, 2, 3, 4
+"""
+# What a row was worth when the partner first said with which payment it was paid: later changes are later payments.
+_REFERENCED_ROWS = """
+SELECT DISTINCT ON (v.partner_account, v.payment_ref, v.transaction_id, v.line_id)
+    v.partner_account, v.payment_ref, v.transaction_id, v.line_id, v.currency,
+    (CASE WHEN v.status = 'declined' THEN 0 ELSE v.commission_amount END * 10000)::bigint
+FROM ops.transaction_version AS v
+JOIN (SELECT DISTINCT partner_account, payment_ref FROM ops.remittance_line) AS l
+    ON l.partner_account = v.partner_account AND l.payment_ref = v.payment_ref
+WHERE NOT v.is_absent
+ORDER BY v.partner_account, v.payment_ref, v.transaction_id, v.line_id, v.version_no
+"""

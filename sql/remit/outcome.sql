@@ -1,0 +1,82 @@
+-- purpose: of every sale, what is approved against what was paid: paid, short, over, unpaid or carried, and how old it is.
+-- grain: one sale and currency with something approved or paid.
+-- reads: row_state, sale, payment, promise (due_on of remittances told and not received, by transaction),
+--   account_term, currency_unit; parameter day.
+-- key: sale_id, currency.
+-- Rows may have been rounded by half a unit each: a difference of no more, or of one unit, is none. What is due is due on
+-- the day the partner told, else the account's payment days after approval. Of an account whose whole open commission
+-- is below the threshold under which the partner does not pay, nothing is late.
+WITH newest AS (
+    SELECT sale_id, transaction_id, line_id, status, commission_minor, currency
+    FROM row_state
+    QUALIFY step_on = MAX(step_on) OVER (PARTITION BY sale_id)
+),
+approved AS (
+    SELECT sale_id, currency, COUNT(*) AS row_count, MIN(transaction_id) AS transaction_id,
+        CAST(COALESCE(SUM(commission_minor) FILTER (WHERE status = 'approved'), 0) AS BIGINT) AS approved_minor
+    FROM newest
+    GROUP BY sale_id, currency
+),
+paid AS (
+    SELECT sale_id, currency, CAST(SUM(amount_minor) AS BIGINT) AS paid_minor,
+        CAST(COALESCE(SUM(amount_minor) FILTER (WHERE funded_on IS NULL), 0) AS BIGINT) AS carried_minor
+    FROM payment
+    GROUP BY sale_id, currency
+),
+begun AS (
+    SELECT sale_id, MIN(step_on) AS approved_on
+    FROM row_state
+    WHERE status = 'approved'
+    GROUP BY sale_id
+),
+told AS (
+    SELECT n.sale_id, MIN(p.due_on) AS due_on
+    FROM newest AS n
+    JOIN sale AS s ON s.sale_id = n.sale_id
+    JOIN promise AS p ON p.partner_account = s.partner_account AND p.transaction_id = n.transaction_id
+    GROUP BY n.sale_id
+),
+compared AS (
+    SELECT m.partner, s.partner_account, s.sale_id, u.currency, u.unit_minor,
+        COALESCE(a.transaction_id, s.sale_id) AS transaction_id, b.approved_on,
+        COALESCE(t.due_on, CAST(b.approved_on + m.payment_days AS DATE)) AS due_on,
+        m.payment_threshold_minor * u.unit_minor AS threshold_minor,
+        COALESCE(a.approved_minor, 0) AS approved_minor, COALESCE(p.paid_minor, 0) AS paid_minor,
+        COALESCE(p.carried_minor, 0) AS carried_minor, p.sale_id IS NOT NULL AS is_paid_for,
+        COALESCE(a.approved_minor, 0) - COALESCE(p.paid_minor, 0) AS open_minor,
+        GREATEST(2, COALESCE(a.row_count, 0)) * u.unit_minor AS tolerance_doubled
+    FROM approved AS a
+    FULL JOIN paid AS p ON p.sale_id = a.sale_id AND p.currency = a.currency
+    JOIN sale AS s ON s.sale_id = COALESCE(a.sale_id, p.sale_id)
+    JOIN currency_unit AS u ON u.currency = COALESCE(a.currency, p.currency)
+    JOIN account_term AS m ON m.partner_account = s.partner_account
+    LEFT JOIN begun AS b ON b.sale_id = s.sale_id
+    LEFT JOIN told AS t ON t.sale_id = s.sale_id
+    WHERE COALESCE(a.approved_minor, 0) <> 0 OR p.sale_id IS NOT NULL
+),
+judged AS (
+    SELECT c.*,
+        CASE
+            WHEN NOT is_paid_for THEN 'unpaid'
+            WHEN 2 * ABS(open_minor) > tolerance_doubled AND open_minor > 0 THEN 'short'
+            WHEN 2 * ABS(open_minor) > tolerance_doubled THEN 'over'
+            WHEN carried_minor <> 0 THEN 'carried'
+            ELSE 'paid'
+        END AS outcome,
+        CAST(SUM(open_minor) OVER (PARTITION BY partner_account, currency) AS BIGINT) AS account_open_minor
+    FROM compared AS c
+)
+SELECT partner, partner_account, sale_id, currency, transaction_id, approved_on, due_on, approved_minor, paid_minor,
+    carried_minor, open_minor, outcome,
+    CASE
+        WHEN outcome NOT IN ('unpaid', 'short') THEN NULL
+        WHEN account_open_minor < threshold_minor THEN 'below_threshold'
+        WHEN due_on IS NULL OR due_on >= $day THEN 'not_due'
+        WHEN DATEDIFF('day', due_on, $day) <= 30 THEN '1-30'
+        WHEN DATEDIFF('day', due_on, $day) <= 60 THEN '31-60'
+        WHEN DATEDIFF('day', due_on, $day) <= 90 THEN '61-90'
+        WHEN DATEDIFF('day', due_on, $day) <= 180 THEN '91-180'
+        ELSE 'more'
+    END AS age
+FROM judged
+ORDER BY partner_account, sale_id, currency
