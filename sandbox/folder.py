@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sandbox import clock, credentials, files, truth_tables
+from sandbox import clock, credentials, files, remittances, truth_tables
 from sandbox.instants import midnight, shown
 from sandbox.model import (
     ACCOUNTS,
@@ -68,6 +68,7 @@ def save(world: World, directory: Path, tracker_url: str | None = None) -> None:
     (directory / "bank" / "inbox").mkdir(parents=True)
     _write_internal(world, directory / INTERNAL)
     truth_tables.write(world, directory)
+    remittances.write(world, directory)
     (directory / "programs.csv").write_text(_csv(_PROGRAM_COLUMNS, world.programs), encoding="utf-8", newline="")
     (directory / "cashback_rules.csv").write_text(_csv(_RULE_COLUMNS, world.rules), encoding="utf-8", newline="")
     (directory / RATES_FILE).write_text(world.rates_text, encoding="ascii", newline="")

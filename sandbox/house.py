@@ -87,6 +87,7 @@ def environment(place: Place, warehouse_url: str) -> dict[str, str]:
         "TALLYBACK_KEY_FILE": str(place.home / "keys"),
         "TALLYBACK_REFERENCE": str(place.world),
         "TALLYBACK_RATES": str(place.world / folder.RATES_FILE),
+        "TALLYBACK_REMITTANCES": str(place.home / "remittances"),
         "TALLYBACK_CLOCK": str(place.world / "clock.json"),
         "GX_ANALYTICS_ENABLED": "false",
     }
@@ -100,6 +101,17 @@ def advance(place: Place, instant: str) -> None:
     wanted = datetime.fromisoformat(instant).replace(tzinfo=None)
     if clock.now(place.world) < wanted:
         clock.set(place.world, wanted)
+    _hand_over_statements(place, clock.now(place.world).date())
+
+
+def _hand_over_statements(place: Place, today: date) -> None:
+    """Put the partners' statements of all days until `today` where the installation looks for them."""
+    for day in sorted((place.world / "remittances").glob("*-*-*")):
+        for file in sorted(day.glob("*/*.csv")) if day.name <= today.isoformat() else ():
+            target = place.home / "remittances" / file.parent.name / file.name
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
 
 
 def _flat(values: dict[str, object]) -> dict[str, str]:

@@ -92,6 +92,7 @@ def _shown(path: Path) -> str:
 _NAMES = {
     "commission_receivable": "Partners owe us, approved",
     "commission_expected": "Partners may owe us, pending",
+    "partner_clearing": "Partners paid us, a person must say for what",
     "cashback_pending": "Members may get, pending",
     "cashback_confirmed": "We owe members, not payable yet",
     "cashback_payable": "We owe members, payable now",
