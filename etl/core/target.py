@@ -62,9 +62,14 @@ CONVERSION_RATE = pa.schema(
         pa.field("from_currency", TEXT, nullable=False),
         pa.field("to_currency", TEXT, nullable=False),
         pa.field("rate", pa.decimal128(18, 12), nullable=False),
+        # The published rates the factor is the quotient of: what is rounded to a member's unit is compared exactly.
+        pa.field("base_to_from", pa.decimal128(18, 9), nullable=False),
+        pa.field("base_to_to", pa.decimal128(18, 9), nullable=False),
     ]
 )
-_MEMBER_CURRENCY = pa.schema([("currency", TEXT), ("scale", pa.int32()), ("unit", pa.int64())])
+_MEMBER_CURRENCY = pa.schema(
+    [("currency", TEXT), ("scale", pa.int32()), ("unit", pa.int64()), ("half_unit", pa.decimal128(6, 5))]
+)
 PAYMENT = pa.schema(
     [
         pa.field("sale_id", TEXT, nullable=False),
@@ -107,7 +112,7 @@ class Target:
 
 
 class Rates:
-    """Published rates of one base currency, to be asked for the factor between two currencies on a day."""
+    """Published rates of one base currency, to be asked for the rates of two currencies on a day."""
 
     def __init__(self, fx_rate: pa.Table) -> None:
         self._days: dict[str, list[date]] = defaultdict(list)
@@ -130,14 +135,14 @@ class Rates:
             return None
         return self._values[currency][place - 1]
 
-    def factor(self, source: str, target: str, on: date) -> Decimal | None:
-        """Return what amounts in `source` are multiplied by, None as long as a rate of a later day is not known."""
+    def pair(self, source: str, target: str, on: date) -> tuple[Decimal, Decimal] | None:
+        """Return units of source and of target for one of the base; None as long as no rate of a later day is known."""
         if source == target:
-            return Decimal(1)
+            return Decimal(1), Decimal(1)
         base_to_source, base_to_target = self._per_base(source, on), self._per_base(target, on)
         if base_to_source is None or base_to_target is None:
             return None
-        return conversion_rate(base_to_source, base_to_target)
+        return base_to_source, base_to_target
 
 
 def conversion_rates(facts: Facts) -> pa.Table:
@@ -158,9 +163,16 @@ def usable_rates(fx_rate: pa.Table, needed: Iterable[tuple[date, str, str]]) -> 
     """Return those of the factors (day, from, to) that can be used (schema CONVERSION_RATE)."""
     rates = Rates(fx_rate)
     found = [
-        {"sale_on": on, "from_currency": source, "to_currency": target, "rate": rate}
+        {
+            "sale_on": on,
+            "from_currency": source,
+            "to_currency": target,
+            "rate": conversion_rate(*pair),
+            "base_to_from": pair[0],
+            "base_to_to": pair[1],
+        }
         for on, source, target in sorted(needed)
-        if (rate := rates.factor(source, target, on)) is not None
+        if (pair := rates.pair(source, target, on)) is not None
     ]
     return pa.Table.from_pylist(found, schema=CONVERSION_RATE)
 
@@ -201,6 +213,7 @@ def target(engine: Engine, facts: Facts, day: date) -> Target:
     currencies = pc.unique(facts.cashback_rule["currency"]).to_pylist()
     scales = [exponent(currency) for currency in currencies]
     units = [10**scale for scale in scales]
+    halves = [Decimal("0.5").scaleb(-scale) for scale in scales]
     relations: dict[str, Relation] = {
         "sale": facts.sale,
         "program": facts.program,
@@ -209,7 +222,7 @@ def target(engine: Engine, facts: Facts, day: date) -> Target:
         "cashback_rule": facts.cashback_rule,
         "account_setting": facts.account_setting,
         "conversion_rate": conversion_rates(facts),
-        "member_currency": pa.table([currencies, scales, units], schema=_MEMBER_CURRENCY),
+        "member_currency": pa.table([currencies, scales, units, halves], schema=_MEMBER_CURRENCY),
     }
     relations["row_state"] = row_states(engine, facts, day)
     try:

@@ -58,9 +58,11 @@ counted AS (
 converted AS (
     SELECT c.sale_id, c.step_on, c.rule_currency, c.source_currency, c.rounding, c.unrounded, c.cap,
         c.is_mixed OR f.rate IS NULL AS is_waiting,
-        f.rate AS conversion_rate,
+        f.base_to_from, f.base_to_to,
         CAST(c.unrounded * CAST(f.rate AS DECIMAL(17, 12)) AS DECIMAL(38, 22)) AS converted,
-        CAST(CAST(c.cap AS DECIMAL(19, 4)) * CAST(b.rate AS DECIMAL(17, 12)) AS DECIMAL(38, 22)) AS cap_at_source
+        CAST(CAST(c.cap AS DECIMAL(19, 4)) * CAST(b.rate AS DECIMAL(17, 12)) AS DECIMAL(38, 22)) AS cap_at_source,
+        CAST(c.cap AS DECIMAL(18, 4)) * CAST(f.base_to_from AS DECIMAL(18, 9))
+            < c.unrounded * CAST(f.base_to_to AS DECIMAL(18, 9)) AS is_capped
     FROM counted AS c
     LEFT JOIN conversion_rate AS f
         ON f.sale_on = c.sale_on AND f.from_currency = c.source_currency AND f.to_currency = c.rule_currency
@@ -69,14 +71,18 @@ converted AS (
 ),
 capped AS (
     SELECT c.sale_id, c.step_on, c.rule_currency, c.source_currency, c.rounding, c.is_waiting,
-        CASE WHEN c.cap < c.converted THEN CAST(c.cap AS DECIMAL(38, 22)) ELSE c.converted END AS member_value,
-        CASE WHEN c.cap < c.converted THEN c.cap_at_source ELSE CAST(c.unrounded AS DECIMAL(38, 22)) END
-            AS source_value
+        CASE WHEN c.is_capped THEN CAST(c.cap AS DECIMAL(38, 22)) ELSE c.converted END AS member_value,
+        CASE WHEN c.is_capped THEN c.cap_at_source ELSE CAST(c.unrounded AS DECIMAL(38, 22)) END AS source_value,
+        -- The same value for the member exactly, as a quotient that is never carried out.
+        CASE WHEN c.is_capped THEN CAST(CAST(c.cap AS DECIMAL(18, 4)) AS DECIMAL(38, 19))
+            ELSE CAST(c.unrounded * CAST(c.base_to_to AS DECIMAL(18, 9)) AS DECIMAL(38, 19)) END AS dividend,
+        CASE WHEN c.is_capped THEN CAST(1 AS DECIMAL(18, 9)) ELSE CAST(c.base_to_from AS DECIMAL(18, 9)) END AS divisor
     FROM converted AS c
 ),
 -- Whole units and their fraction apart, so that no product leaves 38 digits; nothing here is negative.
 parted AS (
     SELECT c.sale_id, c.step_on, c.rule_currency, c.source_currency, c.rounding, c.is_waiting, m.scale, m.unit,
+        m.half_unit, c.dividend, c.divisor,
         CAST(FLOOR(c.member_value) AS BIGINT) * m.unit AS member_whole,
         CAST(c.member_value - FLOOR(c.member_value) AS DECIMAL(23, 22)) * CAST(m.unit AS DECIMAL(5, 0)) AS member_part,
         CAST(FLOOR(c.source_value) AS BIGINT) * 10000 AS source_whole,
@@ -86,11 +92,19 @@ parted AS (
 ),
 floored AS (
     SELECT p.sale_id, p.step_on, p.rule_currency, p.source_currency, p.rounding, p.is_waiting, p.scale, p.unit,
+        p.half_unit, p.dividend, p.divisor,
         p.member_whole + CAST(FLOOR(p.member_part) AS BIGINT) AS member_floor,
-        p.member_part - FLOOR(p.member_part) AS member_rest,
         p.source_whole + CAST(FLOOR(p.source_part) AS BIGINT) AS source_floor,
         p.source_part - FLOOR(p.source_part) AS source_rest
     FROM parted AS p
+),
+-- The factor between two currencies is itself a rounded quotient, so that a value in the middle between two units looks to
+-- be beside it. The middle is therefore compared exactly, by multiplying with what the factor divides by.
+compared AS (
+    SELECT f.*,
+        CAST(2 * f.member_floor + 1 AS DECIMAL(15, 0)) * CAST(f.half_unit AS DECIMAL(5, 5))
+            * CAST(f.divisor AS DECIMAL(18, 9)) AS middle
+    FROM floored AS f
 )
 SELECT sale_id, step_on, rule_currency, source_currency, scale,
     -- Of one currency both sides are one amount at two scales; of two they are rounded from the same value.
@@ -98,7 +112,7 @@ SELECT sale_id, step_on, rule_currency, source_currency, scale,
     is_waiting,
     CASE WHEN is_waiting THEN CAST(0 AS BIGINT)
         ELSE member_floor + CASE
-            WHEN member_rest > 0.5 OR (member_rest = 0.5 AND (rounding = 'half_up' OR member_floor % 2 = 1)) THEN 1
+            WHEN dividend > middle OR (dividend = middle AND (rounding = 'half_up' OR member_floor % 2 = 1)) THEN 1
             ELSE 0
         END
     END AS member_minor,
@@ -108,5 +122,5 @@ SELECT sale_id, step_on, rule_currency, source_currency, scale,
             ELSE 0
         END
     END AS source_minor
-FROM floored
+FROM compared
 ORDER BY sale_id, step_on

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 # (document_id, kind, owner, asset, effective_for) to the sum of debits minus credits.
 Books = dict[tuple[str, str, str, str, date], int]
-SCALES = {"EUR": 2, "USD": 2, "JPY": 0, "KWD": 3}
+SCALES = {"GBP": 2, "EUR": 2, "USD": 2, "JPY": 0, "KWD": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,13 @@ def shares(total: int, weights: list[int]) -> list[int]:
 
 
 def factor(world: World, source: str, target: str, on: date) -> Fraction | None:
-    """Return what an amount is multiplied by, in twelve digits; None while no later rate is known."""
+    """Return the rate a posting records, in twelve digits; None while no later rate is known."""
+    exact = exact_factor(world, source, target, on)
+    return None if exact is None else Fraction(rounded(exact * 10**12, "half_even"), 10**12)
+
+
+def exact_factor(world: World, source: str, target: str, on: date) -> Fraction | None:
+    """Return what a member's amount is multiplied by before its one rounding."""
     if source == target:
         return Fraction(1)
     per_euro = []
@@ -133,7 +139,7 @@ def factor(world: World, source: str, target: str, on: date) -> Fraction | None:
         if not until or until[-1] == days[-1]:
             return None
         per_euro.append(Fraction(world.rates[currency, until[-1]]))
-    return Fraction(rounded(per_euro[1] / per_euro[0] * 10**12, "half_even"), 10**12)
+    return per_euro[1] / per_euro[0]
 
 
 def books(world: World, day: date) -> Books:
@@ -294,7 +300,8 @@ def _cashback(world: World, sale: Sale, rows: list[Version]) -> tuple[int, int, 
     elif rule.basis == "sale_rate":
         value *= max(amount, Fraction(0))
     value = Fraction(rounded(value * 10**10, "half_up"), 10**10)
-    there, back = (factor(world, *pair, sale.sale_on) for pair in ((source, rule.currency), (rule.currency, source)))
+    there = exact_factor(world, source, rule.currency, sale.sale_on)
+    back = factor(world, rule.currency, source, sale.sale_on)
     if there is None or back is None:
         return None
     at_member, at_source = value * there, value

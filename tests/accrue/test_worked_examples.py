@@ -154,6 +154,28 @@ def test_another_currency_waits_for_the_rate_of_a_later_day_and_then_posts(wareh
     }
 
 
+@pytest.mark.parametrize(
+    ("rounding", "amount", "expected"),
+    [
+        # 4.5537 GBP at 0.8472 for one euro is 5.375 EUR to the last digit; the factor of twelve digits says 5.37499...
+        ("half_even", "303.58", 538),
+        ("half_up", "303.58", 538),
+        # 4.56217 GBP is 5.385 EUR.
+        ("half_even", "304.1448", 538),
+        ("half_up", "304.1448", 539),
+    ],
+)
+def test_a_half_cent_after_conversion_goes_where_the_rule_says(
+    warehouse_url: str, tmp_path: Path, rounding: str, amount: str, expected: int
+) -> None:
+    facts = world(
+        [version("24.29", currency="GBP", sale_amount=Decimal(amount))],
+        rules=(rule("0.015", basis="sale_rate", rounding=rounding),),
+        rates={("GBP", date(2026, 3, 1)): Decimal("0.8472"), ("GBP", date(2026, 3, 2)): Decimal("0.85")},
+    )
+    assert _both(warehouse_url, tmp_path, facts)["cashback_pending", "EUR/2"] == -expected
+
+
 def test_a_cap_counts_in_the_currency_of_the_rule(warehouse_url: str, tmp_path: Path) -> None:
     # The cap in yen has more digits than a product of two short decimals holds.
     facts = world(

@@ -36,6 +36,7 @@ from etl.payout import approve, select_and_reserve
 from etl.rates import load_rates
 from etl.reconcile import reconcile
 from etl.reference import load_programs, load_rules
+from etl.remit import remit
 from etl.remittances import load_remittances
 from etl.report import report
 from etl.settle import Resolution, resolve, settle
@@ -306,6 +307,10 @@ def _remittances(life: Life) -> None:
     load_remittances(life.context, path, ACCOUNTS["awin_main"], RemittanceLayout())
 
 
+def _remit(life: Life) -> None:
+    remit(life.context, DAY)
+
+
 def _begin_close(life: Life) -> None:
     if not life.ask("SELECT 1 FROM ref.period WHERE state <> 'open'"):
         with contextlib.suppress(Retry, Stop):  # The other one of two has begun.
@@ -341,6 +346,7 @@ STAGES: dict[str, Callable[[Life], None]] = {
     "transmit": _transmit,
     "settle": _settle,
     "remittances": _remittances,
+    "remit": _remit,
     "begin_close": _begin_close,
     "finish_close": _finish_close,
     "report": _report,
