@@ -144,6 +144,11 @@ class Rates:
             return None
         return base_to_source, base_to_target
 
+    def factor(self, source: str, target: str, on: date) -> Decimal | None:
+        """Return what amounts in `source` are multiplied by, None as long as a rate of a later day is not known."""
+        found = self.pair(source, target, on)
+        return None if found is None else conversion_rate(*found)
+
 
 def conversion_rates(facts: Facts) -> pa.Table:
     """Return the usable factors between the currencies each sale may need, on its own day."""
