@@ -9,7 +9,13 @@ PIPELINE, APPROVER = "tallyback_pipeline", "tallyback_approver"
 READERS = ("tallyback_finance_read", "tallyback_pii_read")
 SCHEMAS = ("ref", "ops", "ledger", "payout", "pii", "mart")
 # What a person says, with the only role that may write it down; nobody may change it.
-SAID_BY_PEOPLE = ("payout.approval", "ops.decision", "ops.hold_release", "ledger.period_event")
+SAID_BY_PEOPLE = (
+    "payout.approval",
+    "ops.decision",
+    "ops.hold_release",
+    "ops.remittance_decision",
+    "ledger.period_event",
+)
 # Ledger and audit: rows are added, never changed.
 APPENDED = (
     "ledger.posting",

@@ -46,7 +46,7 @@ def test_a_tiny_month_lives_in_a_bucket(house_of: Callable[[str, int], House], m
         assert verdict.right == verdict.findable == verdict.found
         assert verdict.problems == []
         kept = keys_of(lake)
-        assert {key.split("/")[1] for key in kept} == {"raw", "parsed", "tracked"}
+        assert {key.split("/")[1] for key in kept} == {"raw", "parsed", "tracked", "remittances"}
         assert uploads_of(lake) == []
         assert not (house.place.home / "lake").exists()
         # Another machine has no copies: all is proved from the bucket.
