@@ -360,10 +360,11 @@ JOIN (SELECT DISTINCT partner_account, transaction_id FROM ops.remittance_line) 
 ORDER BY 1, 2, 3, 4
 """
 # What a row was worth when the partner first said with which payment it was paid: later changes are later payments.
+# Only what is paid bears a reference, so a row that was declined before we saw it again was paid all the same.
 _REFERENCED_ROWS = """
 SELECT DISTINCT ON (v.partner_account, v.payment_ref, v.transaction_id, v.line_id)
     v.partner_account, v.payment_ref, v.transaction_id, v.line_id, v.currency,
-    (CASE WHEN v.status = 'declined' THEN 0 ELSE v.commission_amount END * 10000)::bigint
+    (v.commission_amount * 10000)::bigint
 FROM ops.transaction_version AS v
 JOIN (SELECT DISTINCT partner_account, payment_ref FROM ops.remittance_line) AS l
     ON l.partner_account = v.partner_account AND l.payment_ref = v.payment_ref

@@ -123,7 +123,7 @@ def allocations(world: World, remittances: list[Remittance], day: date, is_oldes
             for each in versions:
                 is_mine = each.sale_id.startswith(one.account + ":") and each.payment_ref == line.payment_ref
                 if line.payment_ref is not None and is_mine and not each.is_absent:
-                    worth = 0 if each.status == "declined" else int(each.commission_amount * 10000)
+                    worth = int(each.commission_amount * 10000)
                     first.setdefault((each.transaction_id, each.line_id), worth)
             rows = sorted(first)
             shares = _spread([first[row] for row in rows], line.amount)

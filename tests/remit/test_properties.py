@@ -54,7 +54,7 @@ def _line(draw: st.DrawFn, versions: list[accruing.Version]) -> naive.Line:
         account = row.sale_id.partition(":")[0]
         for each in versions:
             if each.payment_ref == "P-1" and each.sale_id.startswith(account) and not each.is_absent:
-                worth = 0 if each.status == "declined" else int(each.commission_amount * 10000)
+                worth = int(each.commission_amount * 10000)
                 first.setdefault((each.transaction_id, each.line_id), worth)
         off = draw(st.sampled_from((0, 0, 37, 40000)))
         return naive.Line("commission", sum(first.values()) + off, payment_ref="P-1")
@@ -147,7 +147,7 @@ def _told(facts: accruing.World, remittances: list[naive.Remittance], is_oldest_
     first: dict[tuple[str, str | None, str, str], int] = {}
     for each in sorted(facts.versions, key=lambda one: one.version_no):
         if each.payment_ref is not None and not each.is_absent:
-            worth = 0 if each.status == "declined" else int(each.commission_amount * 10000)
+            worth = int(each.commission_amount * 10000)
             account = each.sale_id.partition(":")[0]
             first.setdefault((account, each.payment_ref, each.transaction_id, each.line_id), worth)
     names = ("partner_account", "payment_ref", "transaction_id", "line_id")

@@ -185,6 +185,22 @@ def test_a_payment_pays_the_rows_that_bear_its_reference_as_they_were_then(wareh
     assert _outcomes(warehouse_url, tmp_path)["shop_a:2"] == ("over", -40002, None)
 
 
+def test_a_row_declined_before_it_was_seen_again_was_paid_all_the_same(warehouse_url: str, tmp_path: Path) -> None:
+    facts = world(
+        [
+            replace(APPROVED, payment_ref="P-7"),
+            version("2.05", "approved", sale_id="shop_a:2", transaction_id="2"),
+            # Paid and declined between two answers; its partner keeps amount and reference on it.
+            version("2.05", "declined", sale_id="shop_a:2", transaction_id="2", payment_ref="P-7", version_no=2),
+        ],
+        sales=(sale(), sale("shop_a:2")),
+    )
+    rows = statement(line("commission", "12.05", payment_ref="P-7"), net="12.05", gross="12.05", bank_amount="12.05")
+    _run(warehouse_url, tmp_path, facts, *rows)
+    assert _paid(warehouse_url) == [("1", 100000, "payment_ref"), ("2", 20500, "payment_ref")]
+    assert _outcomes(warehouse_url, tmp_path)["shop_a:2"] == ("over", -20500, None)
+
+
 def test_a_payment_whose_rows_do_not_sum_to_it_waits_for_a_person(warehouse_url: str, tmp_path: Path) -> None:
     facts = world([replace(APPROVED, payment_ref="P-7")])
     rows = statement(line("commission", "9.00", payment_ref="P-7"), net="9", gross="9", bank_amount="9")
