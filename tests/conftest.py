@@ -1,6 +1,7 @@
 """A real PostgreSQL for the tests: one server a session for all workers, and a database of its own for each test."""
 
 import fcntl
+import os
 import secrets
 import signal
 import tempfile
@@ -8,8 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from etl.core.embedded import EmbeddedPostgres
+
+# CI tries the same examples each time, so that it says something of the commit; everybody else tries new ones.
+settings.register_profile("ci", derandomize=True, print_blob=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 FOLDER = pytest.StashKey[Path]()
 LONGEST_FIRST = (
