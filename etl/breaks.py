@@ -16,29 +16,14 @@ import pyarrow.compute as pc
 from etl.core.context import Context
 from etl.core.engine import Relation
 from etl.core.errors import Stop
-from etl.core.schemas import AMOUNT, CLICK, INSTANT, TEXT
+from etl.core.kept import BREAK_FOUND
+from etl.core.schemas import CLICK, INSTANT, TEXT
 from etl.core.warehouse import APPROVER, Connection, fetch
 
 LISTED_MAX = 10_000
 CANDIDATES_MAX = 50
 
-BREAK_ROW = pa.schema(
-    [
-        ("partner", TEXT),
-        ("partner_account", TEXT),
-        ("transaction_id", TEXT),
-        ("line_id", TEXT),
-        ("kind", TEXT),
-        ("sale_id", TEXT),
-        ("expected", TEXT),
-        ("found", TEXT),
-        ("amount", AMOUNT),
-        ("currency", TEXT),
-        ("evidence_hash", TEXT),
-        ("opened_on", pa.date32()),
-        ("opened_run", TEXT),
-    ]
-)
+BREAK_ROW = pa.schema([*BREAK_FOUND, ("opened_on", pa.date32()), ("opened_run", TEXT)])
 _SALE = pa.schema(
     [
         ("program_id", TEXT),

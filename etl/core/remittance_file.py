@@ -18,7 +18,7 @@ from pathlib import Path
 from etl.core.configuration import RemittanceLayout
 from etl.core.errors import Stop
 from etl.core.money import exponent
-from etl.core.typed_csv import currency, text, whole
+from etl.core.typed_csv import currency, read_text, text, whole
 
 BYTES_MAX = 64 * 1024 * 1024
 ROWS_MAX = 500_000
@@ -208,14 +208,7 @@ def _rows(
     path: Path, columns: Sequence[_Column], layout: RemittanceLayout
 ) -> Iterator[tuple[int, Mapping[str, str] | str]]:
     """Yield the number and cells by our names of every row (the header is row 0), or what is wrong with its form."""
-    try:
-        if path.stat().st_size > BYTES_MAX:
-            raise Stop(f"{path}: larger than {BYTES_MAX} bytes: split it into several files")
-        content = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise Stop(f"{path}: cannot be read ({error.strerror}): name a file that exists") from error
-    except UnicodeDecodeError as error:
-        raise Stop(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8") from error
+    content = read_text(path, BYTES_MAX)
     reader = csv.reader(io.StringIO(content, newline=""), strict=True, delimiter=layout.delimiter)
     try:
         header = next(reader, [])

@@ -110,19 +110,24 @@ def stop_with(path: Path, faults: Sequence[str]) -> None:
         raise Stop(f"{path}: nothing was loaded. Correct the file and load it again:\n  " + "\n  ".join(shown))
 
 
+def read_text(path: Path, bytes_max: int = BYTES_MAX) -> str:
+    """Return a UTF-8 file as text without its byte order mark; Stop if it is too large, missing or not UTF-8."""
+    try:
+        if path.stat().st_size > bytes_max:
+            raise Stop(f"{path}: larger than {bytes_max} bytes: split it into several files")
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise Stop(f"{path}: cannot be read ({error.strerror}): name a file that exists") from error
+    except UnicodeDecodeError as error:
+        raise Stop(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8") from error
+
+
 def read_csv(path: Path, columns: Sequence[Column]) -> list[Line]:
     """Return the lines of a comma-separated UTF-8 file with exactly these columns, in any order.
 
     Stop with every fault (line, column, value, what it must be) if there is one.
     """
-    try:
-        if path.stat().st_size > BYTES_MAX:
-            raise Stop(f"{path}: larger than {BYTES_MAX} bytes: split it into several files")
-        content = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise Stop(f"{path}: cannot be read ({error.strerror}): name a file that exists") from error
-    except UnicodeDecodeError as error:
-        raise Stop(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8") from error
+    content = read_text(path)
     reader = csv.reader(content.splitlines(keepends=True), strict=True)
     faults: list[str] = []
     lines: list[Line] = []

@@ -6,8 +6,7 @@ import hashlib
 import os
 import signal
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -30,6 +29,7 @@ from etl.core.lake import FolderLake
 from etl.land import land
 from etl.parse import parse
 from etl.payees import load_payees
+from tests.kill.doom import child, is_killed
 from tests.parse.answers import account, awin_answer, awin_row
 from tests.parse.stage_context import forget, stage_context
 
@@ -145,31 +145,6 @@ def fill_tracker(url: str) -> None:
             payee = {"member_id": member, "name": "Ada", "iban": iban, "changed_at": first, "changed_by": member}
             connection.execute(tables["payees"].insert().values(payee))
     engine.dispose()
-
-
-def child(work: Callable[[], None]) -> int:
-    """Start a child process that does `work`; return its id."""
-    process = os.fork()
-    if process == 0:
-        try:
-            signal.alarm(60)
-            work()
-            os._exit(0)
-        finally:
-            # Whatever was raised, the child must not go on as a second test session.
-            traceback.print_exc()
-            os._exit(3)
-    return process
-
-
-def is_killed(process: int) -> bool:
-    """Wait for a child; return whether it was killed, and not just ended well."""
-    _, status = os.waitpid(process, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0
-    return False
 
 
 def ingest_doomed(morning: Morning, kill_at: int) -> None:
