@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 
 import duckdb
 import pyarrow as pa
@@ -278,21 +278,34 @@ def _allocate_lumps(
     whole = direct
     for lump in lumps:
         relations: dict[str, Relation] = {"transaction_change": changes, "allocation": whole}
-        common: dict[str, Parameter] = {
-            "partner_account": lump.partner_account,
-            "currency": lump.currency,
-            "net_minor": lump.net_minor,
-        }
         paid = None
-        if lump.period_from is not None:
-            period: dict[str, Parameter] = {"period_from": lump.period_from, "period_until": lump.period_until}
-            paid = engine.run("remit/lump", relations, {**common, **period, "unit_minor": unit_of[lump.currency]})
+        if lump.period_from is not None and lump.period_until is not None:
+            named: dict[str, Parameter] = {"period_from": lump.period_from, "unit_minor": unit_of[lump.currency]}
+            paid = _paid_by(engine, "remit/lump", relations, lump, lump.period_until, named)
         if (paid is None or not paid.num_rows) and lump.is_oldest_first:
-            paid = engine.run("remit/oldest", relations, {**common, "received_on": lump.received_on})
+            paid = _paid_by(engine, "remit/oldest", relations, lump, lump.received_on + timedelta(days=1), {})
         if paid is not None and paid.num_rows:
             whole = pa.concat_tables([whole, _as_allocation(lump, paid)])
     keys = ("partner_account", "remittance_id", "line_no", "transaction_id", "line_id")
     return whole.sort_by([(key, "ascending") for key in keys])
+
+
+def _paid_by(
+    engine: Engine,
+    rule: str,
+    relations: Mapping[str, Relation],
+    lump: _LumpSum,
+    before_on: date,
+    named: Mapping[str, Parameter],
+) -> pa.Table:
+    """Return what the money pays by `rule` of what was open before `before_on`."""
+    whose: dict[str, Parameter] = {
+        "partner_account": lump.partner_account,
+        "currency": lump.currency,
+        "before_on": before_on,
+    }
+    still_open = engine.run("remit/open_transaction", relations, whose)
+    return engine.run(rule, {"open_transaction": still_open}, {**named, "net_minor": lump.net_minor})
 
 
 def _as_allocation(lump: _LumpSum, paid: pa.Table) -> pa.Table:

@@ -1,32 +1,13 @@
 -- purpose: the approved and unpaid commission that sums to a lump sum: that of its period, else all until its end.
 -- grain: one transaction.
--- reads: transaction_change, allocation (earlier ones); parameters partner_account, currency, unit_minor, period_from,
---   period_until, net_minor.
+-- reads: open_transaction (before the period's end); parameters unit_minor, period_from, net_minor.
 -- key: transaction_id.
 -- A transaction belongs to the period in which its approved commission last changed; what was paid of it before is taken
 -- off. A sum fits to less than one unit, or exactly once each amount is rounded; what is left goes over the rows.
-WITH standing AS (
-    SELECT transaction_id, changed_on, approved_minor
-    FROM transaction_change
-    WHERE partner_account = $partner_account AND currency = $currency AND changed_on < $period_until
-    QUALIFY ROW_NUMBER() OVER (PARTITION BY transaction_id ORDER BY changed_on DESC) = 1
-),
-paid AS (
-    SELECT transaction_id, CAST(SUM(amount_minor) AS BIGINT) AS paid_minor
-    FROM allocation
-    WHERE partner_account = $partner_account AND currency = $currency
-    GROUP BY transaction_id
-),
-open AS (
-    SELECT s.transaction_id, s.changed_on, s.approved_minor - COALESCE(p.paid_minor, 0) AS open_minor
-    FROM standing AS s
-    LEFT JOIN paid AS p ON p.transaction_id = s.transaction_id
-    WHERE s.approved_minor <> COALESCE(p.paid_minor, 0)
-),
-choice AS (
-    SELECT 'period' AS rule, 1 AS preference, transaction_id, open_minor FROM open WHERE changed_on >= $period_from
+WITH choice AS (
+    SELECT 'period' AS rule, 1 AS preference, transaction_id, open_minor FROM open_transaction WHERE changed_on >= $period_from
     UNION ALL
-    SELECT 'until_period' AS rule, 2 AS preference, transaction_id, open_minor FROM open
+    SELECT 'until_period' AS rule, 2 AS preference, transaction_id, open_minor FROM open_transaction
 ),
 summed AS (
     SELECT c.*,

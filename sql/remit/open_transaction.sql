@@ -1,0 +1,21 @@
+-- purpose: the approved commission that is not paid yet, as it stood before a day.
+-- grain: one transaction.
+-- reads: transaction_change, allocation (earlier ones); parameters partner_account, currency, before_on.
+-- key: transaction_id.
+WITH standing AS (
+    SELECT transaction_id, changed_on, approved_minor
+    FROM transaction_change
+    WHERE partner_account = $partner_account AND currency = $currency AND changed_on < $before_on
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY transaction_id ORDER BY changed_on DESC) = 1
+),
+paid AS (
+    SELECT transaction_id, CAST(SUM(amount_minor) AS BIGINT) AS paid_minor
+    FROM allocation
+    WHERE partner_account = $partner_account AND currency = $currency
+    GROUP BY transaction_id
+)
+SELECT s.transaction_id, s.changed_on, s.approved_minor - COALESCE(p.paid_minor, 0) AS open_minor
+FROM standing AS s
+LEFT JOIN paid AS p ON p.transaction_id = s.transaction_id
+WHERE s.approved_minor <> COALESCE(p.paid_minor, 0)
+ORDER BY s.transaction_id
