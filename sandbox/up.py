@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,17 +57,14 @@ def start(directory: Path, *, awin_calls_per_minute: int = 20) -> Sandbox:
     """
     directory = directory.resolve()
     started: list[subprocess.Popen[str]] = []
-    ports: dict[str, int] = {}
-    try:
+    with ExitStack() as undone:
+        # Whatever goes wrong, also an interrupt: what was started is ended.
+        undone.callback(_stop, started)
         for name in SERVERS:
             started.append(_child(name, directory, awin_calls_per_minute))
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        for name, child in zip(SERVERS, started, strict=True):
-            ports[name] = _port(name, child, deadline)
-    except BaseException:
-        # Whatever went wrong, also an interrupt: what was started is ended.
-        _stop(started)
-        raise
+        ports = {name: _port(name, child, deadline) for name, child in zip(SERVERS, started, strict=True)}
+        undone.pop_all()
     addresses = _addresses(directory, ports)
     files.write_atomically(directory / ADDRESSES_FILE, json.dumps(addresses, indent=2) + "\n")
     return Sandbox(directory, addresses, tuple(started))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import islice
@@ -145,11 +146,13 @@ def post(
         register(work, "booking", _bookings(connection, entity, document_kind, flows))
         register(work, "last_entry", _last_entries(connection, document_kind, flows))
         keep(work, "all_flow", "ledger/placed_flow")
-        for entries, postings in _ahead(_chunks(work, header, _last_numbers(connection, entity))):
-            copy_in(connection, "ledger.journal_entry", entries)
-            copy_in(connection, "ledger.posting", postings)
-            entry_count += entries.num_rows
-            posting_count += postings.num_rows
+        # Closed before `work` is, also if PostgreSQL refuses a chunk while the next one is being made.
+        with closing(_ahead(_chunks(work, header, _last_numbers(connection, entity)))) as chunks:
+            for entries, postings in chunks:
+                copy_in(connection, "ledger.journal_entry", entries)
+                copy_in(connection, "ledger.posting", postings)
+                entry_count += entries.num_rows
+                posting_count += postings.num_rows
     if posting_count != flows.num_rows:
         raise Stop(f"{flows.num_rows} flows made {posting_count} postings: nothing was posted, report this as a defect")
     documents = pc.count_distinct(flows["document_id"]).as_py()
@@ -174,7 +177,7 @@ def _chunks(
         entries = _with_constants(made, ENTRY, header)
         register(work, "entry", entries)
         lines = work.sql(query_text("ledger/posting")).to_arrow_table()
-        register(work, "posting_line", lines)
+        register(work, "numbered_posting", lines)
         postings = _with_constants(lines, POSTING, header)
         register(work, "posting", postings)
         if unsound := work.sql(query_text("ledger/unsound_posting")).to_arrow_table().num_rows:
@@ -189,7 +192,7 @@ def _chunks(
         yield hashed.append_column("hash", pa.array(own, TEXT)), postings
 
 
-def _ahead(chunks: Iterator[tuple[pa.Table, pa.Table]]) -> Iterator[tuple[pa.Table, pa.Table]]:
+def _ahead(chunks: Iterator[tuple[pa.Table, pa.Table]]) -> Generator[tuple[pa.Table, pa.Table], None, None]:
     """Yield the chunks; each next one is made in another thread while PostgreSQL takes in the one before."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         made = pool.submit(next, chunks, None)
@@ -234,7 +237,7 @@ def chain_of_books(
     """Yield what `chain` yields for the whole stored books of one entity, from the first entry of each year."""
     relations: dict[str, Relation] = {"entry": entries, "posting": postings, "account": accounts}
     lines = engine.run("ledger/stored_line", relations)
-    return chain(engine.run("ledger/entry_text", {**relations, "posting_line": lines}), lines["line"], {})
+    return chain(engine.run("ledger/entry_text", {**relations, "numbered_posting": lines}), lines["line"], {})
 
 
 def booked_days(days: Iterable[date], locked: frozenset[date], closed_through: date | None = None) -> dict[date, date]:

@@ -67,9 +67,6 @@ CONVERSION_RATE = pa.schema(
         pa.field("base_to_to", pa.decimal128(18, 9), nullable=False),
     ]
 )
-_MEMBER_CURRENCY = pa.schema(
-    [("currency", TEXT), ("scale", pa.int32()), ("unit", pa.int64()), ("half_unit", pa.decimal128(6, 5))]
-)
 PAYMENT = pa.schema(
     [
         pa.field("sale_id", TEXT, nullable=False),
@@ -84,7 +81,16 @@ PAYMENT = pa.schema(
     ]
 )
 _CURRENCY_UNIT = pa.schema(
-    [("currency", TEXT), ("scale", pa.int32()), ("unit_minor", pa.int64()), ("shift", pa.decimal128(5, 4))]
+    [
+        pa.field("currency", TEXT, nullable=False),
+        pa.field("scale", pa.int32(), nullable=False),
+        # How many of its smallest units are one of the currency, and how many 1/10,000 one such unit is.
+        pa.field("unit", pa.int64(), nullable=False),
+        pa.field("unit_minor", pa.int64(), nullable=False),
+        pa.field("half_unit", pa.decimal128(6, 5), nullable=False),
+        # From 1/10,000 to smallest units.
+        pa.field("shift", pa.decimal128(5, 4), nullable=False),
+    ]
 )
 _ACCOUNT_SETTING = pa.schema([("partner_account", TEXT), ("cashback_payable_on", TEXT)])
 
@@ -183,16 +189,17 @@ def usable_rates(fx_rate: pa.Table, needed: Iterable[tuple[date, str, str]]) -> 
 
 
 def currency_units(currencies: Iterable[str]) -> pa.Table:
-    """Return each currency's scale, how many 1/10,000 its smallest unit is, and the factor from 1/10,000 to units."""
+    """Return the scale of each currency and its smallest unit in all the ways the SQL counts it."""
     rows = []
     for currency in sorted(set(currencies)):
         scale = exponent(currency)
-        unit = 10 ** (PARTNER_SCALE - scale)
         rows.append(
             {
                 "currency": currency,
                 "scale": scale,
-                "unit_minor": unit,
+                "unit": 10**scale,
+                "unit_minor": 10 ** (PARTNER_SCALE - scale),
+                "half_unit": Decimal("0.5").scaleb(-scale),
                 "shift": Decimal(1).scaleb(scale - PARTNER_SCALE),
             }
         )
@@ -215,19 +222,18 @@ def row_states(engine: Engine, facts: Facts, day: date) -> pa.Table:
 
 def target(engine: Engine, facts: Facts, day: date) -> Target:
     """Return the target of every sale in `facts` as of `day`; Stop if an amount is too large to be counted."""
-    currencies = pc.unique(facts.cashback_rule["currency"]).to_pylist()
-    scales = [exponent(currency) for currency in currencies]
-    units = [10**scale for scale in scales]
-    halves = [Decimal("0.5").scaleb(-scale) for scale in scales]
+    currencies = {
+        *pc.unique(facts.version["currency"]).to_pylist(),
+        *pc.unique(facts.cashback_rule["currency"]).to_pylist(),
+    }
     relations: dict[str, Relation] = {
         "sale": facts.sale,
         "program": facts.program,
         "payment": facts.payment,
-        "currency_unit": currency_units(pc.unique(facts.version["currency"]).to_pylist()),
+        "currency_unit": currency_units(currencies),
         "cashback_rule": facts.cashback_rule,
         "account_setting": facts.account_setting,
         "conversion_rate": conversion_rates(facts),
-        "member_currency": pa.table([currencies, scales, units, halves], schema=_MEMBER_CURRENCY),
     }
     relations["row_state"] = row_states(engine, facts, day)
     try:

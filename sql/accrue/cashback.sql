@@ -1,6 +1,6 @@
 -- purpose: the cashback of a sale after every day on which it changed, rounded once, on both sides of the ledger.
 -- grain: one sale at one step, of sales that earn cashback by a rule valid at the click.
--- reads: row_state, sale, cashback_rule, conversion_rate, member_currency.
+-- reads: row_state, sale, cashback_rule, conversion_rate, currency_unit.
 -- key: sale_id, step_on.
 -- The value before rounding has ten digits. What the partner reports above its contract does not raise what we promise;
 -- each row may have been rounded by half a cent. A sale that waits for a rate, or whose rows differ in currency, earns
@@ -88,7 +88,7 @@ parted AS (
         CAST(FLOOR(c.source_value) AS BIGINT) * 10000 AS source_whole,
         CAST(c.source_value - FLOOR(c.source_value) AS DECIMAL(23, 22)) * CAST(10000 AS DECIMAL(5, 0)) AS source_part
     FROM capped AS c
-    JOIN member_currency AS m ON m.currency = c.rule_currency
+    JOIN currency_unit AS m ON m.currency = c.rule_currency
 ),
 floored AS (
     SELECT p.sale_id, p.step_on, p.rule_currency, p.source_currency, p.rounding, p.is_waiting, p.scale, p.unit,

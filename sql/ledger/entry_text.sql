@@ -1,11 +1,11 @@
 -- purpose: what a journal entry itself says, as the first line of the text its hash is taken over.
 -- grain: one journal entry.
--- reads: entry, posting_line (year, number of each posting).
+-- reads: entry, numbered_posting (year, number of each posting).
 -- key: year, number.
 -- Free text carries its length, so that no two entries share a text. posting_count says how many of the lines of postings
 -- that follow are the entry's.
 WITH counted AS (
-    SELECT year, number, count(*) AS posting_count FROM posting_line GROUP BY year, number
+    SELECT year, number, count(*) AS posting_count FROM numbered_posting GROUP BY year, number
 )
 SELECT e.year, e.number, coalesce(c.posting_count, 0) AS posting_count,
     concat_ws(

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.core import ledger
+from etl.core.embedded import EmbeddedPostgres
 from etl.core.errors import Stop
 from etl.core.ledger import FLOW, PostedCounts, booked_days, post
 from etl.core.warehouse import Warehouse
@@ -58,6 +60,53 @@ def test_documents_follow_each_other_by_id_and_numbers_have_no_gaps(warehouse_ur
         ("house", 2026, 2, "b", 1, "2026-03-01"),
         ("house", 2026, 3, "a", 2, "2026-03-01"),
     ]
+
+
+def _many(count: int) -> list[dict[str, object]]:
+    days = ("2025-12-30", "2026-01-02", "2026-03-01")
+    return [
+        _flow(f"d{number % 7}", 1 + number, on=days[number % 3], credit_owner=f"shop_{number % 4}")
+        for number in range(count)
+    ]
+
+
+def _all(url: str) -> list[list[tuple[object, ...]]]:
+    with psycopg.connect(url) as connection:
+        return [
+            connection.execute(query).fetchall()
+            for query in (
+                "SELECT * FROM ledger.journal_entry ORDER BY entity, year, number",
+                "SELECT * FROM mart.posting ORDER BY document_kind, document_id, entry_no, leg",
+            )
+        ]
+
+
+@pytest.mark.parametrize("documents_at_once", [1, 2, 5])
+def test_how_many_documents_are_made_at_once_changes_nothing(
+    warehouse_url: str,
+    postgres: EmbeddedPostgres,
+    migrated_template: str,
+    monkeypatch: pytest.MonkeyPatch,
+    documents_at_once: int,
+) -> None:
+    at_once = postgres.create_database(f"at_once_{documents_at_once}", template=migrated_template)
+    for flows in (_many(40), _many(13)):
+        _post(at_once, *flows)
+        with monkeypatch.context() as few:
+            few.setattr(ledger, "_CHUNK_DOCUMENTS", documents_at_once)
+            assert _post(warehouse_url, *flows).postings == len(flows)
+    assert _all(warehouse_url) == _all(at_once)
+    assert len(_all(at_once)[0]) > 14
+    postgres.drop_database(f"at_once_{documents_at_once}")
+
+
+def test_what_postgresql_refuses_leaves_nothing_though_more_was_on_its_way(
+    warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "_CHUNK_DOCUMENTS", 1)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        _post(warehouse_url, _flow("a"), _flow("b", component="nonsense"), _flow("c"), _flow("d"))
+    assert _all(warehouse_url) == [[], []]
 
 
 def test_each_entity_counts_for_itself(warehouse_url: str) -> None:
