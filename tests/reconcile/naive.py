@@ -6,197 +6,25 @@ It shares no line with etl/ or sql/. It is slow on purpose: loops over everythin
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote
-from zoneinfo import ZoneInfo
 
-Row = dict[str, Any]
-Key = tuple[str, str, str]
-EPOCH = datetime.fromisoformat("1970-01-01")
-FOREVER = datetime.fromisoformat("2200-01-01")
-CUTS = (16, 20, 30, 32, 50)
+from tests.reconcile.naive_facts import (
+    CUTS,
+    Delivery,
+    Key,
+    Row,
+    Sale,
+    World,
+    local_day,
+    versions,
+)
 
-
-@dataclass
-class Delivery:
-    delivery_id: str
-    partner_account: str
-    observed_at: datetime
-    rows: list[Row]
-    from_at: datetime = EPOCH
-    until_at: datetime = FOREVER
-    states_scope: bool = False
-    has_unkeyed_rejects: bool = False
-    rejected: list[tuple[str, str | None]] = field(default_factory=list)
-
-
-@dataclass
-class World:
-    models: list[Row]
-    deliveries: list[Delivery]
-    programs: list[Row]
-    clicks: list[Row]
-    conversions: list[Row]
-    day: date
-    sealed_until: datetime | None = FOREVER
-    decisions: list[Row] = field(default_factory=list)
-    settled: list[Row] = field(default_factory=list)
-    books_zone: str = "Europe/Berlin"
-    rules: list[Row] = field(default_factory=list)
-    # Days with a rate of each currency; None where no books are kept.
-    rate_days: dict[str, set[date]] | None = None
-    base_currency: str = "EUR"
-
-    def model(self, account: str) -> Row:
-        return next(one for one in self.models if one["partner_account"] == account)
-
-
-def local_day(instant: datetime, zone: str) -> date:
-    return instant.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).date()
-
-
-def clock_of(world: World, row: Row) -> datetime:
-    model = world.model(row["partner_account"])
-    is_modified = model["version_clock"] == "modified"
-    clock = (row["modified_at"] or row["occurred_at"]) if is_modified else row["observed_at"]
-    seconds = max(model["clock_precision_seconds"], 1)
-    since = int((clock - EPOCH) / timedelta(microseconds=1))
-    return EPOCH + timedelta(microseconds=since - since % (seconds * 1_000_000))
-
-
-def place(row: Row) -> tuple[Any, ...]:
-    return row["clock"], row["observed_at"], row["row_number"], row["delivery_id"], row["content_hash"]
-
-
-def versions(world: World) -> tuple[dict[Key, list[Row]], set[Key]]:
-    """Return the versions of each key in order, and the keys whose newest word contradicts itself."""
-    heard: dict[Key, list[Row]] = defaultdict(list)
-    for delivery in world.deliveries:
-        for row in delivery.rows:
-            told = {**row, "observed_at": delivery.observed_at, "delivery_id": delivery.delivery_id, "is_absent": False}
-            told["clock"] = clock_of(world, told)
-            heard[row["partner_account"], row["transaction_id"], row["line_id"]].append(told)
-    out: dict[Key, list[Row]] = {}
-    conflicts: set[Key] = set()
-    for key, rows in heard.items():
-        moments: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-        for row in rows:
-            moments[row["clock"], row["observed_at"], row["delivery_id"]].append(row)
-        torn = {moment for moment, said in moments.items() if len({one["content_hash"] for one in said}) > 1}
-        newest = max(moments, key=lambda at: (at[0], at[1], max(one["row_number"] for one in moments[at]), at[2]))
-        if newest in torn:
-            conflicts.add(key)
-        good = [row for moment, said in moments.items() if moment not in torn for row in said]
-        words = good + [word for delivery in world.deliveries if (word := _silence(delivery, key, rows, good))]
-        chain: list[Row] = []
-        for word in sorted(words, key=place):
-            if not chain or (chain[-1]["content_hash"], chain[-1]["is_absent"]) != (
-                word["content_hash"],
-                word["is_absent"],
-            ):
-                chain.append(dict(word))
-        _dated(world, chain)
-        if chain:
-            out[key] = chain
-    return out, conflicts
-
-
-def _silence(delivery: Delivery, key: Key, heard: list[Row], good: list[Row]) -> Row | None:
-    if not delivery.states_scope or delivery.has_unkeyed_rejects or delivery.partner_account != key[0]:
-        return None
-    if any(row["delivery_id"] == delivery.delivery_id for row in heard):
-        return None
-    if any(name == key[1] and line in (None, key[2]) for name, line in delivery.rejected):
-        return None
-    before = [row for row in good if row["observed_at"] < delivery.observed_at]
-    if not before:
-        return None
-    last = max(before, key=place)
-    if not delivery.from_at <= last["occurred_at"] < delivery.until_at:
-        return None
-    return {
-        **last,
-        "observed_at": delivery.observed_at,
-        "delivery_id": delivery.delivery_id,
-        "row_number": 0,
-        "is_absent": True,
-    }
-
-
-def _dated(world: World, chain: list[Row]) -> None:
-    zone = world.books_zone
-    for number, row in enumerate(chain):
-        model = world.model(row["partner_account"])
-        first = chain[0]
-        if number == 0:
-            late = row["processed_at"] is not None and row["processed_at"] >= row["occurred_at"] + timedelta(hours=1)
-            negative = row["sale_amount"] < 0 or row["commission_amount"] < 0
-            is_correction = model["reversal_model"] == "signed_rows" and negative and late
-            instant = row["processed_at"] if is_correction else row["occurred_at"]
-        elif row["is_absent"]:
-            instant = row["observed_at"]
-        elif row["modified_at"] is not None:
-            instant = row["modified_at"]
-        elif row["processed_at"] is not None and row["processed_at"] != chain[number - 1]["processed_at"]:
-            instant = row["processed_at"]
-        else:
-            instant = row["observed_at"]
-        row["effective_on"] = local_day(instant, zone)
-        if number:
-            row["effective_on"] = max(row["effective_on"], chain[number - 1]["effective_on"])
-        row["version_no"] = number + 1
-        row["sale_id"] = f"{row['partner_account']}:" + _sale_name(model, first)
-
-
-def _sale_name(model: Row, first: Row) -> str:
-    if model["reversal_model"] == "signed_rows":
-        if model["signed_row_link"] == "original":
-            return str(first["original_transaction_id"] or first["transaction_id"])
-        if first["order_ref"] is not None:
-            return f"{first['partner_program_id'] or ''}/{first['order_ref']}"
-    return str(first["transaction_id"])
-
-
-@dataclass
-class Sale:
-    sale_id: str
-    rows: list[Row]
-    lead: Row
-    credits: list[Row]
-    outcome: str = "unmatched"
-    rule: str | None = None
-    click: Row | None = None
-    program: Row | None = None
-    earns: bool = True
-    member_id: str | None = None
-
-    @property
-    def key(self) -> Key:
-        return self.lead["partner_account"], self.lead["transaction_id"], self.lead["line_id"]
-
-    def least(self, name: str, rows: list[Row] | None = None) -> Any:
-        values = [row[name] for row in (self.credits if rows is None else rows) if row[name] is not None]
-        return min(values, default=None)
-
-    @property
-    def until(self) -> datetime:
-        occurred: datetime = self.lead["occurred_at"]
-        return occurred + timedelta(seconds=max(self.lead["occurred_precision_seconds"], 0))
-
-    @property
-    def standing(self) -> list[Row]:
-        return [row for row in self.rows if row["status"] != "declined"]
-
-    def net(self, name: str) -> Decimal:
-        return sum((row[name] for row in self.standing), Decimal(0))
-
-    @property
-    def first_amount(self) -> Decimal:
-        return sum((row["first_sale_amount"] for row in self.rows if not row["is_correction"]), Decimal(0))
+__all__ = ["Answer", "Delivery", "Key", "Row", "Sale", "World", "reconcile", "versions"]
 
 
 @dataclass

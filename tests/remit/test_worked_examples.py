@@ -3,68 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from etl.accrue import accrue
 from etl.core.errors import Stop
 from etl.exposure import exposure
 from etl.remit import Decision, DecisionKind, ageing, decide, remit
 from etl.trace import NodeKind, trace
 from etl.verify import verify
 from tests.accrue import naive
-from tests.accrue.books import ENTITY, balances, context, read, sale, version, world, write
-from tests.remit.statements import LUMP, line, load, statement, stored
-
-NOW = datetime.fromisoformat("2026-06-01T12:00")
-DAY = date(2026, 5, 20)
-APPROVED = version("10", "approved")
-ONE = line("commission", "10.00", transaction_id="1")
-
-
-def _run(url: str, folder: Path, facts: naive.World, *rows: dict[str, str], account: str = "shop_a") -> None:
-    """Write the facts, load the rows, allocate and accrue."""
-    write(url, facts)
-    here = context(url, folder, known_at=NOW)
-    if rows:
-        assert load(here, rows, account).count("rejects") == 0
-    remit(here, DAY)
-    accrue(here, DAY)
-
-
-def _again(url: str, folder: Path) -> None:
-    """Assert that a second run changes nothing, and that the books prove."""
-    again = context(url, folder, "run-2", NOW)
-    result = remit(again, DAY)
-    assert [result.count(name) for name in ("new_allocations", "gone_allocations", "postings")] == [0, 0, 0]
-    assert accrue(again, DAY).count("postings") == 0
-    assert [check for check in verify(again, DAY) if not check.is_ok] == []
-
-
-def _money(url: str) -> dict[tuple[str, str], int]:
-    return dict(balances(read(url, "remittance")))
-
-
-def _breaks(url: str) -> list[tuple[object, ...]]:
-    return stored(url, "SELECT kind, transaction_id, amount FROM ops.break ORDER BY kind, transaction_id, line_id")
-
-
-def _paid(url: str) -> list[tuple[object, ...]]:
-    return stored(url, "SELECT transaction_id, amount_minor, rule FROM ops.remittance_allocation ORDER BY 1, 2")
-
-
-def _outcomes(url: str, folder: Path, day: date = DAY) -> dict[str, tuple[str, int, str | None]]:
-    rows = ageing(context(url, folder, known_at=NOW), day).sales.to_pylist()
-    return {row["sale_id"]: (row["outcome"], row["open_minor"], row["age"]) for row in rows}
+from tests.accrue.books import balances, context, read, sale, version, world, write
+from tests.remit.statements import line, load, statement
+from tests.remit.worked import APPROVED, DAY, MARCH, NOW, ONE, SALES, again, breaks, money, outcomes, paid, run
 
 
 def test_a_statement_pays_the_sale_it_names(warehouse_url: str, tmp_path: Path) -> None:
-    _run(warehouse_url, tmp_path, world([APPROVED]), *statement(ONE))
-    assert _money(warehouse_url) == {
+    run(warehouse_url, tmp_path, world([APPROVED]), *statement(ONE))
+    assert money(warehouse_url) == {
         ("bank", "EUR/2"): 1000,
         ("border", "EUR/2"): -1000,
         ("border", "EUR/4"): 100000,
@@ -73,9 +32,9 @@ def test_a_statement_pays_the_sale_it_names(warehouse_url: str, tmp_path: Path) 
     both = {**read(warehouse_url), **read(warehouse_url, "remittance")}
     assert ("commission_receivable", "EUR/4") not in balances(both)
     assert {key[4] for key in read(warehouse_url, "remittance")} == {date(2026, 4, 15)}
-    assert _outcomes(warehouse_url, tmp_path) == {"shop_a:1": ("paid", 0, None)}
-    assert _breaks(warehouse_url) == []
-    _again(warehouse_url, tmp_path)
+    assert outcomes(warehouse_url, tmp_path) == {"shop_a:1": ("paid", 0, None)}
+    assert breaks(warehouse_url) == []
+    again(warehouse_url, tmp_path)
 
 
 def test_vat_withholding_and_fees_have_accounts_of_their_own(warehouse_url: str, tmp_path: Path) -> None:
@@ -90,8 +49,8 @@ def test_vat_withholding_and_fees_have_accounts_of_their_own(warehouse_url: str,
         gross="11.90",
         bank_amount="10.00",
     )
-    _run(warehouse_url, tmp_path, world([APPROVED]), *rows)
-    assert _money(warehouse_url) == {
+    run(warehouse_url, tmp_path, world([APPROVED]), *rows)
+    assert money(warehouse_url) == {
         ("bank", "EUR/2"): 1000,
         ("border", "EUR/2"): -1000,
         ("border", "EUR/4"): 100000,
@@ -105,31 +64,31 @@ def test_vat_withholding_and_fees_have_accounts_of_their_own(warehouse_url: str,
 
 def test_parts_of_a_cent_between_statement_and_bank_are_rounding(warehouse_url: str, tmp_path: Path) -> None:
     rows = statement(line("commission", "3.1005", transaction_id="1"), net="3.1005", gross="3.1005", bank_amount="3.10")
-    _run(warehouse_url, tmp_path, world([version("3.1005", "approved")]), *rows)
-    money = _money(warehouse_url)
-    assert (money["rounding", "EUR/4"], money["commission_receivable", "EUR/4"]) == (5, -31005)
-    assert ("partner_clearing", "EUR/4") not in money
+    run(warehouse_url, tmp_path, world([version("3.1005", "approved")]), *rows)
+    booked = money(warehouse_url)
+    assert (booked["rounding", "EUR/4"], booked["commission_receivable", "EUR/4"]) == (5, -31005)
+    assert ("partner_clearing", "EUR/4") not in booked
 
 
 def test_what_the_bank_did_not_receive_pays_nothing(warehouse_url: str, tmp_path: Path) -> None:
-    _run(warehouse_url, tmp_path, world([APPROVED]), *statement(ONE, bank_amount="9.99"))
-    assert _money(warehouse_url) == {
+    run(warehouse_url, tmp_path, world([APPROVED]), *statement(ONE, bank_amount="9.99"))
+    assert money(warehouse_url) == {
         ("bank", "EUR/2"): 999,
         ("border", "EUR/2"): -999,
         ("border", "EUR/4"): 99900,
         ("partner_clearing", "EUR/4"): -99900,
     }
-    assert _breaks(warehouse_url) == [("remittance_differs", "R-1", Decimal("0.0100"))]
+    assert breaks(warehouse_url) == [("remittance_differs", "R-1", Decimal("0.0100"))]
     # The bank's charge was forgotten: the corrected statement tells of it.
     load(
         context(warehouse_url, tmp_path, "fix", NOW),
         statement(ONE, line("fee", "-0.01"), bank_amount="9.99", revision="2"),
         name="fix.csv",
     )
-    _run(warehouse_url, tmp_path, world([APPROVED]))
-    assert _money(warehouse_url)["commission_receivable", "EUR/4"] == -100000
-    assert _money(warehouse_url)["partner_fee", "EUR/4"] == 100
-    assert _breaks(warehouse_url) == []
+    run(warehouse_url, tmp_path, world([APPROVED]))
+    assert money(warehouse_url)["commission_receivable", "EUR/4"] == -100000
+    assert money(warehouse_url)["partner_fee", "EUR/4"] == 100
+    assert breaks(warehouse_url) == []
 
 
 @pytest.mark.parametrize(
@@ -140,10 +99,10 @@ def test_less_and_more_than_approved_is_a_break(
     warehouse_url: str, tmp_path: Path, amount: str, outcome: tuple[str, int, str | None], kind: str
 ) -> None:
     rows = statement(line("commission", amount, transaction_id="1"), net=amount, gross=amount, bank_amount=amount)
-    _run(warehouse_url, tmp_path, world([APPROVED]), *rows)
-    told = _outcomes(warehouse_url, tmp_path, date(2026, 12, 1))
+    run(warehouse_url, tmp_path, world([APPROVED]), *rows)
+    told = outcomes(warehouse_url, tmp_path, date(2026, 12, 1))
     assert told == {"shop_a:1": outcome}
-    (found,) = _breaks(warehouse_url)
+    (found,) = breaks(warehouse_url)
     assert found == (kind, "1", Decimal(outcome[1]) / 10000)
 
 
@@ -156,16 +115,16 @@ def test_a_transaction_nobody_knows_stays_unallocated(warehouse_url: str, tmp_pa
         gross="17.00",
         bank_amount="17.00",
     )
-    _run(warehouse_url, tmp_path, world([APPROVED]), *rows)
-    assert _money(warehouse_url)["partner_clearing", "EUR/4"] == -70000
-    assert _breaks(warehouse_url) == [
+    run(warehouse_url, tmp_path, world([APPROVED]), *rows)
+    assert money(warehouse_url)["partner_clearing", "EUR/4"] == -70000
+    assert breaks(warehouse_url) == [
         ("remittance_unallocated", "R-1", Decimal("5.0000")),
         ("remittance_unallocated", "R-1", Decimal("2.0000")),
     ]
     # It is reported later: the money finds its sale.
     late = version("5", "approved", sale_id="shop_a:2", transaction_id="unheard of")
-    _run(warehouse_url, tmp_path, world([APPROVED, late], sales=(sale(), sale("shop_a:2"))))
-    assert _money(warehouse_url)["partner_clearing", "EUR/4"] == -20000
+    run(warehouse_url, tmp_path, world([APPROVED, late], sales=(sale(), sale("shop_a:2"))))
+    assert money(warehouse_url)["partner_clearing", "EUR/4"] == -20000
 
 
 def test_a_payment_pays_the_rows_that_bear_its_reference_as_they_were_then(warehouse_url: str, tmp_path: Path) -> None:
@@ -178,11 +137,11 @@ def test_a_payment_pays_the_rows_that_bear_its_reference_as_they_were_then(wareh
         sales=(sale(), sale("shop_a:2")),
     )
     rows = statement(line("commission", "14.00", payment_ref="P-7"), net="14", gross="14", bank_amount="14")
-    _run(warehouse_url, tmp_path, facts, *rows)
-    assert _paid(warehouse_url) == [("1", 99998, "payment_ref"), ("2", 40002, "payment_ref")]
-    assert ("partner_clearing", "EUR/4") not in _money(warehouse_url)
+    run(warehouse_url, tmp_path, facts, *rows)
+    assert paid(warehouse_url) == [("1", 99998, "payment_ref"), ("2", 40002, "payment_ref")]
+    assert ("partner_clearing", "EUR/4") not in money(warehouse_url)
     # Declined after it was paid: the partner will want it back.
-    assert _outcomes(warehouse_url, tmp_path)["shop_a:2"] == ("over", -40002, None)
+    assert outcomes(warehouse_url, tmp_path)["shop_a:2"] == ("over", -40002, None)
 
 
 def test_a_row_declined_before_it_was_seen_again_was_paid_all_the_same(warehouse_url: str, tmp_path: Path) -> None:
@@ -196,112 +155,36 @@ def test_a_row_declined_before_it_was_seen_again_was_paid_all_the_same(warehouse
         sales=(sale(), sale("shop_a:2")),
     )
     rows = statement(line("commission", "12.05", payment_ref="P-7"), net="12.05", gross="12.05", bank_amount="12.05")
-    _run(warehouse_url, tmp_path, facts, *rows)
-    assert _paid(warehouse_url) == [("1", 100000, "payment_ref"), ("2", 20500, "payment_ref")]
-    assert _outcomes(warehouse_url, tmp_path)["shop_a:2"] == ("over", -20500, None)
+    run(warehouse_url, tmp_path, facts, *rows)
+    assert paid(warehouse_url) == [("1", 100000, "payment_ref"), ("2", 20500, "payment_ref")]
+    assert outcomes(warehouse_url, tmp_path)["shop_a:2"] == ("over", -20500, None)
 
 
 def test_a_payment_whose_rows_do_not_sum_to_it_waits_for_a_person(warehouse_url: str, tmp_path: Path) -> None:
     facts = world([replace(APPROVED, payment_ref="P-7")])
     rows = statement(line("commission", "9.00", payment_ref="P-7"), net="9", gross="9", bank_amount="9")
-    _run(warehouse_url, tmp_path, facts, *rows)
-    assert _paid(warehouse_url) == []
-    assert _breaks(warehouse_url) == [("remittance_unallocated", "R-1", Decimal("9.0000"))]
-
-
-MARCH = (
-    version("10", "approved", effective_on=date(2026, 3, 5)),
-    version("20.5", "approved", sale_id="shop_a:2", transaction_id="2", effective_on=date(2026, 3, 31)),
-    version("7", "approved", sale_id="shop_a:3", transaction_id="3", effective_on=date(2026, 4, 1)),
-    version("6", "pending", sale_id="shop_a:4", transaction_id="4", effective_on=date(2026, 3, 8)),
-)
-SALES = tuple(sale(f"shop_a:{number}") for number in range(1, 5))
-
-
-def test_a_lump_sum_pays_what_was_approved_in_its_period(warehouse_url: str, tmp_path: Path) -> None:
-    rows = statement(**LUMP, net="30.5", gross="30.5", bank_amount="30.5")
-    _run(warehouse_url, tmp_path, world(MARCH, sales=SALES), *rows)
-    assert _paid(warehouse_url) == [("1", 100000, "period"), ("2", 205000, "period")]
-    assert _outcomes(warehouse_url, tmp_path) == {
-        "shop_a:1": ("paid", 0, None),
-        "shop_a:2": ("paid", 0, None),
-        "shop_a:3": ("unpaid", 70000, "31-60"),
-    }
-
-
-def test_a_lump_sum_may_catch_up_with_what_was_left_open(warehouse_url: str, tmp_path: Path) -> None:
-    april = {"period_from": "2026-04-01", "period_until": "2026-05-01"}
-    rows = statement(**april, net="37.5", gross="37.5", bank_amount="37.5", received_on="2026-05-10")
-    _run(warehouse_url, tmp_path, world(MARCH, sales=SALES), *rows)
-    assert [row[2] for row in _paid(warehouse_url)] == ["until_period"] * 3
-
-
-def test_the_next_lump_sum_takes_off_what_was_reduced_after_it_was_paid(warehouse_url: str, tmp_path: Path) -> None:
-    reduced = version("8", "approved", version_no=2, effective_on=date(2026, 4, 9))
-    april = {"period_from": "2026-04-01", "period_until": "2026-05-01", "received_on": "2026-05-10"}
-    rows = [
-        *statement(**LUMP, net="30.5", gross="30.5", bank_amount="30.5"),
-        *statement(**april, remittance_id="R-2", net="5", gross="5", bank_amount="5"),
-    ]
-    _run(warehouse_url, tmp_path, world((*MARCH, reduced), sales=SALES), *rows)
-    assert {("1", 100000, "period"), ("1", -20000, "period"), ("3", 70000, "period")} <= set(_paid(warehouse_url))
-    assert _outcomes(warehouse_url, tmp_path)["shop_a:1"] == ("paid", 0, None)
-
-
-def test_a_lump_sum_that_nothing_fits_waits_until_a_person_lets_it_pay_the_oldest(
-    warehouse_url: str, tmp_path: Path
-) -> None:
-    facts = world(MARCH, sales=SALES)
-    _run(warehouse_url, tmp_path, facts, *statement(**LUMP, net="12", gross="12", bank_amount="12"))
-    assert _money(warehouse_url)["partner_clearing", "EUR/4"] == -120000
-    assert _breaks(warehouse_url) == [("remittance_unallocated", "R-1", Decimal("12.0000"))]
-    here = context(warehouse_url, tmp_path, "decide", NOW)
-    made = decide(here, Decision(DecisionKind.OLDEST_FIRST, "R-1", "they pay in rates"))
-    assert decide(here, Decision(DecisionKind.OLDEST_FIRST, "shop_a:R-1", "again")) == made
-    _run(warehouse_url, tmp_path, facts)
-    assert _paid(warehouse_url) == [("1", 100000, "oldest_first"), ("2", 20000, "oldest_first")]
-    assert _breaks(warehouse_url) == [("remittance_short", "2", Decimal("18.5000"))]
-    decide(here, Decision(DecisionKind.UNDO, "R-1", "no, they do not", made))
-    _run(warehouse_url, tmp_path, facts)
-    assert _paid(warehouse_url) == []
-    assert _money(warehouse_url)["partner_clearing", "EUR/4"] == -120000
-    with pytest.raises(Stop, match="no decision in force"):
-        decide(here, Decision(DecisionKind.UNDO, "R-1", "twice", made))
-
-
-def test_a_house_may_let_every_lump_sum_pay_the_oldest_after_what_takes_back(
-    warehouse_url: str, tmp_path: Path
-) -> None:
-    taken = version("-3", "approved", sale_id="shop_a:4", transaction_id="4", effective_on=date(2026, 4, 2))
-    facts = world((*MARCH[:3], taken), sales=SALES)
-    write(warehouse_url, facts)
-    here = context(warehouse_url, tmp_path, known_at=NOW, entity=replace(ENTITY, lump_sums="oldest_first"))
-    load(here, statement(**LUMP, net="8", gross="8", bank_amount="8"))
-    assert remit(here, DAY).count("new_allocations") == 3
-    assert _paid(warehouse_url) == [
-        ("1", 100000, "oldest_first"),
-        ("2", 10000, "oldest_first"),
-        ("4", -30000, "oldest_first"),
-    ]
+    run(warehouse_url, tmp_path, facts, *rows)
+    assert paid(warehouse_url) == []
+    assert breaks(warehouse_url) == [("remittance_unallocated", "R-1", Decimal("9.0000"))]
 
 
 def test_a_remittance_withheld_by_a_person_pays_nothing(warehouse_url: str, tmp_path: Path) -> None:
     facts = world([APPROVED])
-    _run(warehouse_url, tmp_path, facts, *statement(ONE))
+    run(warehouse_url, tmp_path, facts, *statement(ONE))
     decide(context(warehouse_url, tmp_path, "d", NOW), Decision(DecisionKind.WITHHOLD, "R-1", "not ours"))
-    _run(warehouse_url, tmp_path, facts)
-    assert _money(warehouse_url)["partner_clearing", "EUR/4"] == -100000
-    assert _outcomes(warehouse_url, tmp_path)["shop_a:1"][0] == "unpaid"
+    run(warehouse_url, tmp_path, facts)
+    assert money(warehouse_url)["partner_clearing", "EUR/4"] == -100000
+    assert outcomes(warehouse_url, tmp_path)["shop_a:1"][0] == "unpaid"
 
 
 def test_a_correction_takes_back_what_the_statement_before_paid(warehouse_url: str, tmp_path: Path) -> None:
     facts = world([APPROVED, version("10", "approved", sale_id="shop_a:2", transaction_id="2")], sales=SALES[:2])
-    _run(warehouse_url, tmp_path, facts, *statement(ONE))
+    run(warehouse_url, tmp_path, facts, *statement(ONE))
     other = line("commission", "10.00", transaction_id="2")
     load(context(warehouse_url, tmp_path, "fix", NOW), statement(other, revision="2"), name="fix.csv")
-    _run(warehouse_url, tmp_path, facts)
-    assert _paid(warehouse_url) == [("2", 100000, "transaction")]
-    assert {name: told[0] for name, told in _outcomes(warehouse_url, tmp_path).items()} == {
+    run(warehouse_url, tmp_path, facts)
+    assert paid(warehouse_url) == [("2", 100000, "transaction")]
+    assert {name: told[0] for name, told in outcomes(warehouse_url, tmp_path).items()} == {
         "shop_a:1": "unpaid",
         "shop_a:2": "paid",
     }
@@ -309,10 +192,10 @@ def test_a_correction_takes_back_what_the_statement_before_paid(warehouse_url: s
 
 def test_what_is_told_and_not_received_pays_nothing_and_says_when_it_is_due(warehouse_url: str, tmp_path: Path) -> None:
     told = statement(ONE, received_on="", bank="", bank_amount="", bank_currency="", due_on="2026-06-10")
-    _run(warehouse_url, tmp_path, world([APPROVED]), *told)
-    assert _money(warehouse_url) == {}
-    assert _outcomes(warehouse_url, tmp_path) == {"shop_a:1": ("unpaid", 100000, "not_due")}
-    assert _outcomes(warehouse_url, tmp_path, date(2026, 9, 1)) == {"shop_a:1": ("unpaid", 100000, "61-90")}
+    run(warehouse_url, tmp_path, world([APPROVED]), *told)
+    assert money(warehouse_url) == {}
+    assert outcomes(warehouse_url, tmp_path) == {"shop_a:1": ("unpaid", 100000, "not_due")}
+    assert outcomes(warehouse_url, tmp_path, date(2026, 9, 1)) == {"shop_a:1": ("unpaid", 100000, "61-90")}
 
 
 def test_converted_money_meets_in_fx_position_and_the_difference_to_the_days_rate_is_realised(
@@ -323,18 +206,18 @@ def test_converted_money_meets_in_fx_position_and_the_difference_to_the_days_rat
     rows = statement(
         line("commission", "100", transaction_id="1"), currency="USD", net="100", gross="100", bank_amount="79.50"
     )
-    _run(warehouse_url, tmp_path, world([usd], rates=rates), *rows)
+    run(warehouse_url, tmp_path, world([usd], rates=rates), *rows)
     waiting = {
         ("bank", "EUR/2"): 7950,
         ("fx_position", "EUR/2"): -7950,
         ("fx_position", "USD/4"): 1000000,
         ("commission_receivable", "USD/4"): -1000000,
     }
-    assert _money(warehouse_url) == waiting
+    assert money(warehouse_url) == waiting
     rates = {**rates, ("USD", date(2026, 4, 16)): Decimal("1.30")}
-    _run(warehouse_url, tmp_path, world([usd], rates=rates))
-    assert _money(warehouse_url) == {**waiting, ("fx_position", "EUR/2"): -8000, ("fx_realised", "EUR/2"): 50}
-    _again(warehouse_url, tmp_path)
+    run(warehouse_url, tmp_path, world([usd], rates=rates))
+    assert money(warehouse_url) == {**waiting, ("fx_position", "EUR/2"): -8000, ("fx_realised", "EUR/2"): 50}
+    again(warehouse_url, tmp_path)
 
 
 def test_what_is_carried_forward_is_funded_when_it_comes_back(warehouse_url: str, tmp_path: Path) -> None:
@@ -342,30 +225,30 @@ def test_what_is_carried_forward_is_funded_when_it_comes_back(warehouse_url: str
     second = version("30", "approved", sale_id="shop_c:2", transaction_id="2", effective_on=date(2026, 4, 20))
     facts = world([first, second], sales=(sale("shop_c:1"), sale("shop_c:2")))
     held = statement(ONE, line("carry_forward", "-10"), bank_amount="0")
-    _run(warehouse_url, tmp_path, facts, *held, account="shop_c")
-    assert _money(warehouse_url) == {
+    run(warehouse_url, tmp_path, facts, *held, account="shop_c")
+    assert money(warehouse_url) == {
         ("carried_forward", "EUR/4"): 100000,
         ("commission_receivable", "EUR/4"): -100000,
     }
-    assert _outcomes(warehouse_url, tmp_path)["shop_c:1"] == ("carried", 0, None)
+    assert outcomes(warehouse_url, tmp_path)["shop_c:1"] == ("carried", 0, None)
     assert balances(read(warehouse_url))["cashback_confirmed", "EUR/2"] == -500 - 1500
     released = statement(
         line("commission", "30", transaction_id="2"), line("carry_forward", "10"), remittance_id="R-2", net="30",
         gross="30", bank_amount="40", received_on="2026-05-15",
     )  # fmt: skip
     load(context(warehouse_url, tmp_path, "more", NOW), released, "shop_c", name="more.csv")
-    _run(warehouse_url, tmp_path, facts)
-    assert ("carried_forward", "EUR/4") not in _money(warehouse_url)
+    run(warehouse_url, tmp_path, facts)
+    assert ("carried_forward", "EUR/4") not in money(warehouse_url)
     assert balances(read(warehouse_url))["cashback_payable", "EUR/2"] == -2000
     payable = {key: amount for key, amount in read(warehouse_url).items() if key[1] == "cashback_payable"}
     assert {key[4] for key in payable} == {date(2026, 5, 15)}
-    _again(warehouse_url, tmp_path)
+    again(warehouse_url, tmp_path)
 
 
 def test_more_brought_forward_than_was_held_back_is_a_break(warehouse_url: str, tmp_path: Path) -> None:
     rows = statement(ONE, line("carry_forward", "5"), bank_amount="15")
-    _run(warehouse_url, tmp_path, world([APPROVED]), *rows)
-    assert _breaks(warehouse_url) == [("carry_forward_differs", "R-1", Decimal("5.0000"))]
+    run(warehouse_url, tmp_path, world([APPROVED]), *rows)
+    assert breaks(warehouse_url) == [("carry_forward_differs", "R-1", Decimal("5.0000"))]
 
 
 def test_cashback_that_waits_for_money_is_payable_when_the_sale_is_covered_and_not_before(
@@ -373,18 +256,18 @@ def test_cashback_that_waits_for_money_is_payable_when_the_sale_is_covered_and_n
 ) -> None:
     facts = world([replace(APPROVED, sale_id="shop_c:1")], sales=(sale("shop_c:1"),))
     short = line("commission", "9.00", transaction_id="1")
-    _run(warehouse_url, tmp_path, facts, *statement(short, net="9", gross="9", bank_amount="9"), account="shop_c")
+    run(warehouse_url, tmp_path, facts, *statement(short, net="9", gross="9", bank_amount="9"), account="shop_c")
     assert balances(read(warehouse_url))["cashback_confirmed", "EUR/2"] == -500
     rest = statement(
         line("commission", "1.00", transaction_id="1"), net="1", gross="1", bank_amount="1", remittance_id="R-2",
         received_on="2026-05-02",
     )  # fmt: skip
     load(context(warehouse_url, tmp_path, "rest", NOW), rest, "shop_c", name="rest.csv")
-    _run(warehouse_url, tmp_path, facts)
+    run(warehouse_url, tmp_path, facts)
     assert balances(read(warehouse_url))["cashback_payable", "EUR/2"] == -500
     assert {key[4] for key in read(warehouse_url) if key[1] == "cashback_payable"} == {date(2026, 5, 2)}
     decide(context(warehouse_url, tmp_path, "d", NOW), Decision(DecisionKind.WITHHOLD, "R-2", "a mistake"))
-    _run(warehouse_url, tmp_path, facts)
+    run(warehouse_url, tmp_path, facts)
     assert ("cashback_payable", "EUR/2") not in balances(read(warehouse_url))
     assert balances(read(warehouse_url))["cashback_confirmed", "EUR/2"] == -500
 
@@ -392,11 +275,11 @@ def test_cashback_that_waits_for_money_is_payable_when_the_sale_is_covered_and_n
 def test_a_line_approves_the_sale_of_a_partner_that_never_says_so(warehouse_url: str, tmp_path: Path) -> None:
     silent = version("10", None, sale_id="shop_c:1")
     facts = world([silent], sales=(sale("shop_c:1"),), programs=(naive.Program("p1", None, None),))
-    _run(warehouse_url, tmp_path, facts)
+    run(warehouse_url, tmp_path, facts)
     assert balances(read(warehouse_url))["cashback_pending", "EUR/2"] == -500
-    _run(warehouse_url, tmp_path, facts, *statement(ONE), account="shop_c")
+    run(warehouse_url, tmp_path, facts, *statement(ONE), account="shop_c")
     assert balances(read(warehouse_url))["cashback_payable", "EUR/2"] == -500
-    assert _outcomes(warehouse_url, tmp_path) == {"shop_c:1": ("paid", 0, None)}
+    assert outcomes(warehouse_url, tmp_path) == {"shop_c:1": ("paid", 0, None)}
 
 
 def test_below_the_threshold_of_the_partner_nothing_is_late(warehouse_url: str, tmp_path: Path) -> None:
@@ -417,7 +300,7 @@ def test_below_the_threshold_of_the_partner_nothing_is_late(warehouse_url: str, 
 
 
 def test_an_allocation_that_somebody_changed_is_found(warehouse_url: str, tmp_path: Path) -> None:
-    _run(warehouse_url, tmp_path, world([APPROVED]), *statement(ONE))
+    run(warehouse_url, tmp_path, world([APPROVED]), *statement(ONE))
     with psycopg.connect(warehouse_url) as connection:
         connection.execute("UPDATE ops.remittance_allocation SET amount_minor = amount_minor + 1")
     broken = [check.name for check in verify(context(warehouse_url, tmp_path, "v", NOW), DAY) if not check.is_ok]
@@ -428,7 +311,7 @@ def test_an_allocation_that_somebody_changed_is_found(warehouse_url: str, tmp_pa
 
 
 def test_a_remittance_is_traced_to_its_sales_and_a_sale_to_its_remittances(warehouse_url: str, tmp_path: Path) -> None:
-    _run(warehouse_url, tmp_path, world([APPROVED]), *statement(ONE))
+    run(warehouse_url, tmp_path, world([APPROVED]), *statement(ONE))
     here = context(warehouse_url, tmp_path, "trace", NOW)
     (down,) = trace(here, "R-1")
     assert [node.name for node in down.find(NodeKind.SALE)] == ["shop_a:1"]
@@ -441,7 +324,7 @@ def test_a_remittance_is_traced_to_its_sales_and_a_sale_to_its_remittances(wareh
 
 
 def test_exposure_says_what_is_owed_to_members_beyond_what_was_paid(warehouse_url: str, tmp_path: Path) -> None:
-    _run(warehouse_url, tmp_path, world(MARCH, sales=SALES), *statement(ONE))
+    run(warehouse_url, tmp_path, world(MARCH, sales=SALES), *statement(ONE))
     (row,) = exposure(context(warehouse_url, tmp_path, "look", NOW)).to_pylist()
     assert {name: value for name, value in row.items() if value} == {
         "partner_account": "shop_a",
@@ -479,12 +362,12 @@ def test_a_run_that_is_killed_leaves_the_books_as_they_were(
                 remit(context(warehouse_url, tmp_path, f"run-{number}", NOW), DAY)
             except KeyboardInterrupt:
                 assert read(warehouse_url, "remittance") == {}
-                assert _paid(warehouse_url) == []
+                assert paid(warehouse_url) == []
                 continue
         break
     assert number > 3
-    assert _paid(warehouse_url) == [("1", 100000, "transaction")]
-    assert _money(warehouse_url)["commission_receivable", "EUR/4"] == -100000
+    assert paid(warehouse_url) == [("1", 100000, "transaction")]
+    assert money(warehouse_url)["commission_receivable", "EUR/4"] == -100000
 
 
 def test_a_remittance_of_an_account_without_its_configuration_stops(warehouse_url: str, tmp_path: Path) -> None:
