@@ -13,6 +13,7 @@ from enum import StrEnum
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.core.approval import require_person
 from etl.core.context import Context
 from etl.core.engine import Relation
 from etl.core.errors import Stop
@@ -189,15 +190,16 @@ def decide(context: Context, decision: Decision) -> str:
     """Record a decision by `context.actor` at `context.known_at` and return its id; the same one twice is one.
 
     The next reconcile run acts on it. Raises Stop if the sale, or the decision to undo, does not exist, or if the click
-    is missing, out of place, or none of ours is named.
+    is missing, out of place, or none of ours is named, or if nobody says it.
     """
     _require_whole(decision)
+    person = require_person(context.actor)
     told = [
         decision.kind.value,
         decision.sale_id,
         decision.click_id,
         decision.undoes,
-        context.actor,
+        person,
         decision.evidence_hash,
     ]
     with context.warehouse.transaction(APPROVER) as connection:
@@ -213,7 +215,7 @@ def decide(context: Context, decision: Decision) -> str:
                 decision.sale_id,
                 decision.click_id,
                 decision.undoes,
-                context.actor,
+                person,
                 context.known_at,
                 decision.reason,
                 decision.evidence_hash,

@@ -12,9 +12,10 @@ from enum import StrEnum
 import pyarrow as pa
 
 from etl.core.allocation import ALLOCATION, allocated, breaks, outcomes, read_told, remittance_target
+from etl.core.approval import require_person
 from etl.core.context import Context, StageResult
 from etl.core.errors import Stop
-from etl.core.kept import BREAK_FOUND, REMITTANCE_BREAKS, KeptTable, keep
+from etl.core.kept import BREAK_FOUND, REMITTANCE_BREAKS, Change, KeptTable, keep
 from etl.core.ledger import lock_books, post
 from etl.core.target import difference, read_facts, read_posted
 from etl.core.warehouse import APPROVER, Connection, lock
@@ -86,13 +87,13 @@ def remit(context: Context, day: date) -> StageResult:
 
 
 def _counts(
-    standing: pa.Table, changed: object, found: pa.Table, outcome: pa.Table, postings: int
+    standing: pa.Table, changed: Change, found: pa.Table, outcome: pa.Table, postings: int
 ) -> tuple[tuple[str, int], ...]:
     of = Counter(outcome["outcome"].to_pylist())
     return (
         ("remittances", standing.num_rows),
-        ("new_allocations", getattr(changed, "new", 0) + getattr(changed, "changed", 0)),
-        ("gone_allocations", getattr(changed, "gone", 0)),
+        ("new_allocations", changed.new + changed.changed),
+        ("gone_allocations", changed.gone),
         ("postings", postings),
         *((name, of[name]) for name in ("paid", "short", "over", "carried", "unpaid")),
         ("open_breaks", found.num_rows),
@@ -127,12 +128,13 @@ def decide(context: Context, decision: Decision) -> str:
     """Record a decision by `context.actor` at `context.known_at` and return its id; the next remit acts on it.
 
     A decision is about the newest revision: a correction of the remittance makes it void. Stop if the remittance, or
-    the decision to undo, does not exist or is undone already, or if no reason is given.
+    the decision to undo, does not exist or is undone already, if no reason is given or nobody says it.
     """
     if (decision.undoes is not None) != (decision.kind is DecisionKind.UNDO):
         raise Stop(f"{decision.kind.value}: the decision undone is named to undo, and only then")
     if not decision.reason.strip():
         raise Stop("a decision needs a reason: say why, for whoever looks at it in a year")
+    person = require_person(context.actor)
     with context.warehouse.transaction(APPROVER) as connection:
         lock(connection, "remittance decisions")
         account, remittance_id, revision = find_remittance(connection, decision.remittance)
@@ -160,7 +162,7 @@ def decide(context: Context, decision: Decision) -> str:
                 remittance_id,
                 revision,
                 decision.undoes,
-                context.actor,
+                person,
                 context.known_at,
                 decision.reason,
             ),

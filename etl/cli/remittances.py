@@ -1,16 +1,14 @@
 """Commands for money from partners: load what they told, look at it."""
 
-import json
-import sys
 import uuid
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from psycopg.rows import dict_row
-from rich.table import Table
 
 from etl.cli.app import LOOK, PAY, AsJson, Day, actor, app, day_of, installation, out, person, show, told
+from etl.cli.layout import columns, print_json, say
 from etl.core.errors import Stop
 from etl.installation import Installation, clock
 
@@ -67,20 +65,18 @@ def remittance_list(
             account,
         )
     if as_json:
-        json.dump(rows, sys.stdout, indent=2, default=str)
-        print()
+        print_json(rows)
         return
-    table = Table(
-        "account", "remittance", "invoice", "due", "received", "net", "vat", "withheld", "at the bank", "pays"
-    )
+    headings = ("account", "remittance", "invoice", "due", "received", "net", "vat", "withheld", "at the bank", "pays")
+    shown = []
     for row in rows:
         pays = "lines" if row["coverage"] == "lines" else f"{row['period_from']} until {row['period_until']}"
         bank = "" if row["bank"] is None else f"{row['bank_currency']} {row['bank_amount']} at {row['bank']}"
         revision = f" (revision {row['revision']})" if row["revision"] != 1 else ""
         texts = (row["invoice_ref"], row["due_on"], row["received_on"] or "not yet", f"{row['currency']} {row['net']}")
         values = (row["partner_account"], f"{row['remittance_id']}{revision}", *texts, row["vat"], row["withholding"])
-        table.add_row(*("" if value is None else str(value) for value in (*values, bank, pays)))
-    out.print(table)
+        shown.append(_texts(*values, bank, pays))
+    columns(headings, shown, right=("net", "vat", "withheld"))
 
 
 @remittance.command("show")
@@ -100,34 +96,24 @@ def remittance_show(
         paid = _rows(opened, _PAID, *key[:2])
         decisions = _rows(opened, _DECISIONS, *key[:2])
     if as_json:
-        json.dump(
-            {"revisions": revisions, "lines": lines, "pays": paid, "decisions": decisions},
-            sys.stdout,
-            indent=2,
-            default=str,
-        )
-        print()
+        print_json({"revisions": revisions, "lines": lines, "pays": paid, "decisions": decisions})
         return
     for row in revisions:
         state = "superseded" if row["is_superseded"] else "counts"
         facts = "  ".join(
             f"{key} {value}" for key, value in row.items() if value is not None and key != "is_superseded"
         )
-        out.print(f"[bold]{state}[/]  {facts}", highlight=False)
-    table = Table("line", "kind", "transaction", "line of it", "payment", "amount")
-    for row in lines:
-        amount = f"{row['currency']} {row['amount']}"
-        values = (row["line_no"], row["kind"], row["transaction_id"], row["line_id"], row["payment_ref"], amount)
-        table.add_row(*("" if value is None else str(value) for value in values))
-    out.print(table)
-    table = Table("line", "pays sale", "transaction", "amount", "by rule", "funded")
+        say(f"{state}  {facts}", "bold" if state == "counts" else "")
+    names = ("line_no", "kind", "transaction_id", "line_id", "payment_ref")
+    shown = [_texts(*(row[name] for name in names), f"{row['currency']} {row['amount']}") for row in lines]
+    columns(("line", "kind", "transaction", "line of it", "payment", "amount"), shown, right=("amount",))
+    shown = []
     for row in paid:
         amount, funded = f"{row['currency']} {row['amount']}", row["funded_on"] or "carried forward"
-        texts = (row["line_no"], row["sale_id"], row["transaction_id"], amount, row["rule"], funded)
-        table.add_row(*("" if text is None else str(text) for text in texts))
-    out.print(table)
+        shown.append(_texts(row["line_no"], row["sale_id"], row["transaction_id"], amount, row["rule"], funded))
+    columns(("line", "pays sale", "transaction", "amount", "by rule", "funded"), shown, right=("amount",))
     for row in decisions:
-        out.print("decision  " + "  ".join(f"{key} {value}" for key, value in row.items() if value), highlight=False)
+        say("decision  " + "  ".join(f"{key} {value}" for key, value in row.items() if value))
 
 
 @remittance.command("decide")
@@ -159,15 +145,13 @@ def remittance_ageing(day: Day = None, as_json: AsJson = False) -> None:
         context = opened.context(f"cli/remittances/{uuid.uuid4()}", clock(opened.settings), "")
         found = ageing(context, day_of(day, opened))
     if as_json:
-        json.dump(found.sales.to_pylist(), sys.stdout, indent=2, default=str)
-        print()
+        print_json(found.sales.to_pylist())
         return
-    table = Table("account", "age", "sales", "open")
-    for row in found.summed.to_pylist():
-        table.add_row(
-            row["partner_account"], row["age"], f"{row['sale_count']:,}", f"{row['currency']} {row['amount']}"
-        )
-    out.print(table)
+    shown = [
+        _texts(row["partner_account"], row["age"], f"{row['sale_count']:,}", f"{row['currency']} {row['amount']}")
+        for row in found.summed.to_pylist()
+    ]
+    columns(("account", "age", "sales", "open"), shown, right=("sales", "open"))
 
 
 @app.command(rich_help_panel=LOOK)
@@ -179,16 +163,13 @@ def exposure(as_json: AsJson = False) -> None:
         opened = installation()
         rows = exposed(opened.context(f"cli/exposure/{uuid.uuid4()}", clock(opened.settings), "")).to_pylist()
     if as_json:
-        json.dump(rows, sys.stdout, indent=2, default=str)
-        print()
+        print_json(rows)
         return
     if not rows:
         out.print("Nothing is booked yet.")
         return
-    table = Table(*(name.replace("_", " ") for name in rows[0]))
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    out.print(table)
+    headings = [name.replace("_", " ") for name in rows[0]]
+    columns(headings, [_texts(*row.values()) for row in rows], right=headings[2:])
 
 
 _REVISIONS = """
@@ -219,6 +200,10 @@ _DECISIONS = """
     WHERE partner_account = %s AND remittance_id = %s
     ORDER BY decided_at, decision_id
 """
+
+
+def _texts(*values: object) -> list[str]:
+    return ["" if value is None else str(value) for value in values]
 
 
 def _rows(opened: Installation, query: str, *parameters: object) -> list[dict[str, object]]:

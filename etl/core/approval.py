@@ -30,6 +30,16 @@ JOIN payout.payout_line AS l ON l.payout_id = p.payout_id AND l.document_kind = 
 JOIN ops.decision AS d ON d.sale_id = l.document_id
 WHERE p.batch_id = %(batch_id)s
 UNION
+SELECT r.decided_by, 'decided about remittance ' || r.remittance_id || ', which pays for sale ' || v.sale_id
+FROM payout.payout AS p
+JOIN payout.payout_line AS l ON l.payout_id = p.payout_id AND l.document_kind = 'sale'
+JOIN ops.transaction_version AS v ON v.sale_id = l.document_id
+JOIN ops.remittance_allocation AS a
+    ON a.partner_account = v.partner_account AND a.transaction_id = v.transaction_id
+JOIN ops.remittance_decision AS r
+    ON r.partner_account = a.partner_account AND r.remittance_id = a.remittance_id
+WHERE p.batch_id = %(batch_id)s
+UNION
 SELECT h.released_by, 'released delivery ' || left(h.delivery_id, 12) || ', which sale ' || v.sale_id || ' comes from'
 FROM payout.payout AS p
 JOIN payout.payout_line AS l ON l.payout_id = p.payout_id AND l.document_kind = 'sale'

@@ -100,13 +100,33 @@ def test_who_decided_about_a_sale_in_it_cannot_approve_it(owing: Office) -> None
         owing.approve(owing.freeze(owing.selected()), "Ben")
 
 
-def test_who_released_a_delivery_of_a_sale_in_it_cannot_approve_it(owing: Office) -> None:
+REPORTED = (
+    "INSERT INTO ops.transaction_version (partner, partner_account, transaction_id, line_id, kind, occurred_at, "
+    "occurred_precision_seconds, partner_paid, sale_amount, commission_amount, currency, delivery_id, "
+    "row_number, content_hash, observed_at, version_no, is_absent, sale_id, effective_on) VALUES ('awin', "
+    "'a', 't', '', 'sale', now(), 1, false, 1, 1, 'EUR', 'delivery-1', 1, 'h', now(), 1, false, 's-m1', now())"
+)
+
+
+def test_who_decided_about_money_that_pays_for_a_sale_in_it_cannot_approve_it(owing: Office) -> None:
+    owing.change(REPORTED)
+    owing.change("INSERT INTO ops.remittance_file VALUES ('f', 'a', 'f.csv', 1, 'f', 'h', 1, 0, now(), 'Clara', 'r')")
     owing.change(
-        "INSERT INTO ops.transaction_version (partner, partner_account, transaction_id, line_id, kind, occurred_at, "
-        "occurred_precision_seconds, partner_paid, sale_amount, commission_amount, currency, delivery_id, "
-        "row_number, content_hash, observed_at, version_no, is_absent, sale_id, effective_on) VALUES ('awin', "
-        "'a', 't', '', 'sale', now(), 1, false, 1, 1, 'EUR', 'delivery-1', 1, 'h', now(), 1, false, 's-m1', now())"
+        "INSERT INTO ops.remittance VALUES ('awin', 'a', 'R-1', 1, NULL, NULL, NULL, now(), 'EUR', 1, 0, 0, 1, 'b', 1,"
+        " 'EUR', 'period', '2026-01-01', '2026-02-01', 'h', 'f', now(), 'Clara', 'r')"
     )
+    owing.change(
+        "INSERT INTO ops.remittance_decision VALUES ('d', 'oldest_first', 'a', 'R-1', 1, NULL, 'Ben', now(), 'so')"
+    )
+    owing.change(
+        "INSERT INTO ops.remittance_allocation VALUES ('a', 'R-1', 1, 't', '', 'EUR', 1, 'oldest_first', now(), now())"
+    )
+    with pytest.raises(Stop, match="decided about remittance R-1, which pays for sale s-m1"):
+        owing.approve(owing.freeze(owing.selected()), "Ben")
+
+
+def test_who_released_a_delivery_of_a_sale_in_it_cannot_approve_it(owing: Office) -> None:
+    owing.change(REPORTED)
     owing.change("INSERT INTO ops.hold_release VALUES ('delivery-1', 1, 'Ben', now(), 'fine')")
     with pytest.raises(Stop, match="released delivery delivery-1"):
         owing.approve(owing.freeze(owing.selected()), "Ben")

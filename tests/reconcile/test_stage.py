@@ -169,6 +169,8 @@ def test_a_decision_that_is_not_whole_is_refused(context: Context) -> None:
     ):
         with pytest.raises(Stop):
             decide(context, wrong)
+    with pytest.raises(Stop, match="is no person"):
+        decide(replace(context, actor="airflow"), Decision(DecisionKind.NO_CASHBACK, "awin_main:t1", "why", "x"))
 
 
 def test_the_order_in_which_deliveries_become_known_leaves_the_same_books(context: Context) -> None:

@@ -17,7 +17,7 @@ from etl.trace import NodeKind, trace
 from etl.verify import verify
 from tests.accrue import naive
 from tests.accrue.books import balances, context, read, sale, version, world, write
-from tests.remit.statements import line, load, statement
+from tests.remit.statements import line, load, statement, stored
 from tests.remit.worked import APPROVED, DAY, MARCH, NOW, ONE, SALES, again, breaks, money, outcomes, paid, run
 
 
@@ -175,6 +175,14 @@ def test_a_remittance_withheld_by_a_person_pays_nothing(warehouse_url: str, tmp_
     run(warehouse_url, tmp_path, facts)
     assert money(warehouse_url)["partner_clearing", "EUR/4"] == -100000
     assert outcomes(warehouse_url, tmp_path)["shop_a:1"][0] == "unpaid"
+
+
+def test_nobody_decides_about_a_remittance(warehouse_url: str, tmp_path: Path) -> None:
+    run(warehouse_url, tmp_path, world([APPROVED]), *statement(ONE))
+    scheduler = replace(context(warehouse_url, tmp_path, "d", NOW), actor="airflow")
+    with pytest.raises(Stop, match="is no person"):
+        decide(scheduler, Decision(DecisionKind.WITHHOLD, "R-1", "not ours"))
+    assert stored(warehouse_url, "SELECT 1 FROM ops.remittance_decision") == []
 
 
 def test_a_correction_takes_back_what_the_statement_before_paid(warehouse_url: str, tmp_path: Path) -> None:
