@@ -77,6 +77,7 @@ REFERENCED_ROW = pa.schema(
         ("commission_minor", pa.int64()),
     ]
 )
+LATE_ROW = pa.schema([("partner_account", TEXT), ("transaction_id", TEXT), ("line_id", TEXT), ("told_on", pa.date32())])
 _ACCOUNT_TERM = pa.schema(
     [
         ("partner_account", TEXT),
@@ -97,6 +98,7 @@ class Told:
     decision: pa.Table
     known_row: pa.Table
     referenced_row: pa.Table
+    late_row: pa.Table
     is_oldest_first: bool
 
 
@@ -118,6 +120,7 @@ def read_told(connection: Connection, configuration: Configuration) -> Told:
         fetch(connection, _DECISIONS, DECISION_FACT),
         fetch(connection, _KNOWN_ROWS, KNOWN_ROW),
         fetch(connection, _REFERENCED_ROWS, REFERENCED_ROW),
+        fetch(connection, _LATE_ROWS, LATE_ROW, (configuration.entity.books_zone,)),
         configuration.entity.lump_sums == "oldest_first",
     )
     unknown = set(pc.unique(told.remittance["partner_account"]).to_pylist()) - {
@@ -155,7 +158,8 @@ def allocated(engine: Engine, facts: Facts, told: Told, day: date) -> Allocated:
     states = row_states(engine, replace(facts, payment=payment), day)
     lumps = list(_lump_sums(standing, told, direct))
     if lumps:
-        whole = _allocate_lumps(engine, facts, states, units, lumps, direct)
+        told_states = _as_told(engine, replace(facts, payment=payment), states, told.late_row, day)
+        whole = _allocate_lumps(engine, facts, told_states, units, lumps, direct)
         return Allocated(standing, whole, _payments(engine, facts, whole), states)
     return Allocated(standing, direct, payment, states)
 
@@ -267,6 +271,16 @@ def _lump_sums(standing: pa.Table, told: Told, direct: pa.Table) -> Iterator[_Lu
             )
         )
     yield from sorted(found, key=lambda one: (one.received_on, one.partner_account, one.remittance_id, one.line_no))
+
+
+def _as_told(engine: Engine, facts: Facts, states: pa.Table, late_row: pa.Table, day: date) -> pa.Table:
+    """Return `states` (of `facts`) by when the partner knew of it: what it told late is in a later statement."""
+    relations: dict[str, Relation] = {"late_row": late_row, "version": facts.version, "sale": facts.sale}
+    late = engine.run("remit/late_version", relations).cast(facts.version.schema)
+    if not late.num_rows:
+        return states
+    is_late = pc.is_in(states["sale_id"], pc.unique(late["sale_id"]))
+    return pa.concat_tables([states.filter(pc.invert(is_late)), row_states(engine, replace(facts, version=late), day)])
 
 
 def _allocate_lumps(
@@ -383,4 +397,13 @@ JOIN (SELECT DISTINCT partner_account, payment_ref FROM ops.remittance_line) AS 
     ON l.partner_account = v.partner_account AND l.payment_ref = v.payment_ref
 WHERE NOT v.is_absent
 ORDER BY v.partner_account, v.payment_ref, v.transaction_id, v.line_id, v.version_no
+"""
+# What a partner processed after the day it is true: no statement of a period that was over by then holds it.
+_LATE_ROWS = """
+SELECT v.partner_account, v.transaction_id, v.line_id, p.processed_on
+FROM ops.transaction_version AS v
+CROSS JOIN LATERAL (SELECT (v.processed_at AT TIME ZONE 'UTC' AT TIME ZONE %s)::date AS processed_on) AS p
+WHERE v.version_no = 1 AND p.processed_on > v.effective_on
+    AND v.partner_account IN (SELECT partner_account FROM ops.remittance)
+ORDER BY v.partner_account, v.transaction_id, v.line_id
 """

@@ -94,13 +94,13 @@ def write(url: str, facts: World) -> None:
                 "INSERT INTO ops.transaction_version (partner, partner_account, transaction_id, line_id, kind,"
                 " occurred_at, occurred_precision_seconds, status, partner_paid, sale_amount, commission_amount,"
                 " currency, delivery_id, row_number, content_hash, observed_at, version_no, is_absent, sale_id,"
-                " effective_on, payment_ref) VALUES ('awin', %s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s, 'd', 1, 'h',"
-                " %s, %s, %s, %s, %s, %s)",
+                " effective_on, payment_ref, processed_at) VALUES ('awin', %s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s,"
+                " 'd', 1, 'h', %s, %s, %s, %s, %s, %s, %s)",
                 [
                     (
                         v.sale_id.partition(":")[0], v.transaction_id, v.line_id, v.kind, NOON, v.status,
                         v.partner_paid, v.sale_amount, v.commission_amount, v.currency, NOON, v.version_no,
-                        v.is_absent, v.sale_id, v.effective_on, v.payment_ref,
+                        v.is_absent, v.sale_id, v.effective_on, v.payment_ref, v.processed_on,
                     )
                     for v in facts.versions
                 ],

@@ -30,6 +30,8 @@ class Version:
     partner_paid: bool = False
     is_absent: bool = False
     payment_ref: str | None = None
+    # When the partner processed it, which is later than it is true; of the first version of a row.
+    processed_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

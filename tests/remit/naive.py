@@ -157,7 +157,16 @@ def allocations(world: World, remittances: list[Remittance], day: date, is_oldes
 
 
 def _left(world: World, out: Allocations, account: str, until: date, day: date) -> dict[str, tuple[int, date]]:
-    """Return what is approved of each transaction before a day and not paid yet, and when that last changed."""
+    """Return what is approved of each transaction before a day and not paid yet, and when that last changed.
+
+    A partner that processed a row late did not know of it before.
+    """
+    first = {(each.transaction_id, each.line_id): each.processed_on for each in world.versions if each.version_no == 1}
+    known = [
+        replace(each, effective_on=max(each.effective_on, first[each.transaction_id, each.line_id] or date.min))
+        for each in world.versions
+    ]
+    world = replace(world, versions=tuple(known))
     found: dict[str, tuple[int, date]] = {}
     for sale in world.sales:
         if sale.partner_account != account or all(each.program_id != sale.program_id for each in world.programs):

@@ -13,7 +13,7 @@ from etl.core.errors import Stop
 from etl.remit import Decision, DecisionKind, decide, remit
 from tests.accrue.books import ENTITY, context, version, world, write
 from tests.remit.statements import LUMP, load, statement
-from tests.remit.worked import DAY, MARCH, NOW, SALES, breaks, money, outcomes, paid, run
+from tests.remit.worked import DAY, MARCH, NOW, SALES, again, breaks, money, outcomes, paid, run
 
 
 def test_a_lump_sum_pays_what_was_approved_in_its_period(warehouse_url: str, tmp_path: Path) -> None:
@@ -44,6 +44,29 @@ def test_the_next_lump_sum_takes_off_what_was_reduced_after_it_was_paid(warehous
     run(warehouse_url, tmp_path, world((*MARCH, reduced), sales=SALES), *rows)
     assert {("1", 100000, "period"), ("1", -20000, "period"), ("3", 70000, "period")} <= set(paid(warehouse_url))
     assert outcomes(warehouse_url, tmp_path)["shop_a:1"] == ("paid", 0, None)
+
+
+def test_a_lump_sum_does_not_pay_what_the_partner_processed_after_its_period(
+    warehouse_url: str, tmp_path: Path
+) -> None:
+    # Sold and approved in March by its program's days, but processed on the third of April: paid with April's.
+    late = version(
+        "4", "approved", sale_id="shop_a:4", transaction_id="4", effective_on=date(2026, 3, 8),
+        processed_on=date(2026, 4, 3),
+    )  # fmt: skip
+    april = {"period_from": "2026-04-01", "period_until": "2026-05-01", "received_on": "2026-05-10"}
+    rows = [
+        *statement(**LUMP, net="30.5", gross="30.5", bank_amount="30.5"),
+        *statement(**april, remittance_id="R-2", net="11", gross="11", bank_amount="11"),
+    ]
+    run(warehouse_url, tmp_path, world((*MARCH[:3], late), sales=SALES), *rows)
+    assert paid(warehouse_url) == [
+        ("1", 100000, "period"),
+        ("2", 205000, "period"),
+        ("3", 70000, "period"),
+        ("4", 40000, "period"),
+    ]
+    again(warehouse_url, tmp_path)
 
 
 def test_a_lump_sum_that_nothing_fits_waits_until_a_person_lets_it_pay_the_oldest(

@@ -18,6 +18,7 @@ from etl.accrue import accrue
 from etl.core.allocation import (
     DECISION_FACT,
     KNOWN_ROW,
+    LATE_ROW,
     LINE_FACT,
     REFERENCED_ROW,
     REMITTANCE_FACT,
@@ -156,12 +157,19 @@ def _told(facts: accruing.World, remittances: list[naive.Remittance], is_oldest_
         for key, worth in first.items()
     ]
     rows = [dict(zip(KNOWN_ROW.names, each, strict=True)) for each in sorted(known)]
+    late = [
+        {**dict(zip(LATE_ROW.names, (each.sale_id.partition(":")[0], each.transaction_id, each.line_id), strict=False)),
+         "told_on": each.processed_on}
+        for each in facts.versions
+        if each.version_no == 1 and each.processed_on is not None and each.processed_on > each.effective_on
+    ]  # fmt: skip
     return Told(
         pa.Table.from_pylist(heads, schema=REMITTANCE_FACT),
         pa.Table.from_pylist(lines, schema=LINE_FACT),
         pa.Table.from_pylist(decisions, schema=DECISION_FACT),
         pa.Table.from_pylist(rows, schema=KNOWN_ROW),
         pa.Table.from_pylist(referenced, schema=REFERENCED_ROW),
+        pa.Table.from_pylist(late, schema=LATE_ROW),
         is_oldest_first,
     )
 
@@ -207,6 +215,50 @@ def test_allocations_and_books_are_what_the_naive_reference_says() -> None:
 
     agree()
     assert seen == {"transaction", "payment_ref", "period", "until_period", "oldest_first"}
+
+
+@st.composite
+def _months(draw: st.DrawFn) -> tuple[accruing.World, list[naive.Remittance]]:
+    """Return sales that the partner processed when it liked, and two lump sums that pay all it knew of by then."""
+    versions = []
+    for place in range(draw(st.integers(1, 4))):
+        on = draw(_days(0, 45))
+        name = {"sale_id": f"shop_a:{place}", "transaction_id": str(place), "line_id": ""}
+        processed_on = draw(st.none() | _days(0, 60))
+        amount = str(draw(st.integers(1, 9)))
+        versions.append(version(amount, "approved", **name, effective_on=on, processed_on=processed_on))
+        if draw(st.booleans()):
+            later = {**name, "version_no": 2, "effective_on": on + timedelta(days=draw(st.integers(0, 30)))}
+            versions.append(version(amount, draw(st.sampled_from(("declined", "approved"))), **later))
+    facts = world(versions, sales=[sale(name) for name in sorted({each.sale_id for each in versions})])
+    cut = draw(_days(10, 50))
+    found: list[naive.Remittance] = []
+    for place, (begin, until) in enumerate([(FIRST, cut), (cut, cut + timedelta(days=30))]):
+        out = naive.allocations(facts, found, LAST, False)
+        left = naive._left(facts, out, "shop_a", until, LAST)
+        whole = sum(amount for amount, on in left.values() if on >= begin)
+        if whole > 0:
+            lines = (naive.Line("commission", whole),)
+            found.append(naive.Remittance("shop_a", f"R-{place}", 1, until, whole, lines, (begin, until)))
+    return facts, found
+
+
+def test_lump_sums_pay_what_the_partner_knew_of_when_it_sent_them() -> None:
+    late = 0
+
+    @given(_months())
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+    def agree(months: tuple[accruing.World, list[naive.Remittance]]) -> None:
+        nonlocal late
+        facts, remittances = months
+        assert _agree(facts, remittances, LAST, False) <= {"period"}
+        at_once = replace(facts, versions=tuple(replace(each, processed_on=None) for each in facts.versions))
+        late += naive.allocations(at_once, remittances, LAST, False) != naive.allocations(
+            facts, remittances, LAST, False
+        )
+
+    agree()
+    assert late > 3
 
 
 def _statements(one: naive.Remittance) -> list[dict[str, str]]:
