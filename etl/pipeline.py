@@ -166,8 +166,10 @@ def _remit(installation: Installation, context: Context, task: Task, _: Credenti
 
 def _accrue(_: Installation, context: Context, task: Task, __: CredentialsOf) -> StageResult:
     from etl.accrue import accrue
+    from etl.opening import book_openings
 
-    return accrue(context, task.day)
+    results = [book_openings(context, task.day), accrue(context, task.day)]
+    return _added("accrue", task.key, results, "; ".join(result.note for result in results if result.note))
 
 
 def _clicks(installation: Installation, context: Context, task: Task, credentials: CredentialsOf) -> StageResult:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from etl.core.connector import ConnectorFacts
 from etl.core.context import Context, StageResult
 from etl.core.engine import Engine, Relation
-from etl.core.kept import BREAK_FOUND, REMITTANCE_BREAKS, KeptTable, keep
+from etl.core.kept import BREAK_FOUND, OPENING_BREAKS, REMITTANCE_BREAKS, KeptTable, keep
 from etl.core.money import exponent
 from etl.core.schemas import CASHBACK_RULE, CLICK, CONVERSION, FX_RATE, MATCH, PROGRAM, TEXT, TRANSACTION, VERSION
 from etl.core.warehouse import Connection, fetch, lock
@@ -107,7 +107,7 @@ _BREAKS = KeptTable(
     BREAK_FOUND,
     "breaks",
     carried=True,
-    scope=f"kind NOT IN ({', '.join(repr(kind) for kind in REMITTANCE_BREAKS)})",
+    scope=f"kind NOT IN ({', '.join(repr(kind) for kind in (*REMITTANCE_BREAKS, *OPENING_BREAKS))})",
 )
 
 

@@ -16,6 +16,7 @@ from etl.core.context import Context
 from etl.core.engine import Relation, register
 from etl.core.ledger import ENTRY, POSTING, chain_of_books, lock_books, read_accounts
 from etl.core.money import member_asset
+from etl.core.opening import opening_target
 from etl.core.schemas import TEXT
 from etl.core.target import Facts, difference, read_facts, read_posted, target
 from etl.core.warehouse import Connection, fetch
@@ -92,11 +93,14 @@ def verify(context: Context, day: date) -> list[Check]:
             _of_entity(connection, "ledger.posting", POSTING, entity),
             read_accounts(connection, entity),
         )
+        opened = opening_target(connection, context.entity.base_currency)
+        opened = difference(context.engine, opened, read_posted(connection, entity, kind="opening"))
         payouts = fetch(connection, _PAYOUTS, _PAYOUT, (entity,))
         parses = fetch(connection, _PARSES, _PARSE)
         closed = closed_month_faults(connection, entity)
     checks = [_none("posted = target for every document, account and day", differing, "document_id")]
     checks += _remittances(context, money, day)
+    checks.append(_none("posted = target for every opening", opened, "document_id"))
     checks += _border(context, books)
     checks.append(
         _none(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import duckdb
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from etl.core.configuration import Configuration
 from etl.core.engine import Engine, Parameter, Relation
 from etl.core.errors import Stop
+from etl.core.receivable_item import NOT_OPENED, Items, read_items
 from etl.core.schemas import TEXT
 from etl.core.target import PAYMENT, POSTED, Facts, currency_units, row_states, usable_rates
 from etl.core.warehouse import Connection, fetch
@@ -100,6 +101,7 @@ class Told:
     referenced_row: pa.Table
     late_row: pa.Table
     is_oldest_first: bool
+    items: Items = field(default_factory=Items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def read_told(connection: Connection, configuration: Configuration) -> Told:
         fetch(connection, _REFERENCED_ROWS, REFERENCED_ROW),
         fetch(connection, _LATE_ROWS, LATE_ROW, (configuration.entity.books_zone,)),
         configuration.entity.lump_sums == "oldest_first",
+        read_items(connection),
     )
     unknown = set(pc.unique(told.remittance["partner_account"]).to_pylist()) - {
         account.name for account in configuration.accounts
@@ -139,11 +142,11 @@ def allocated(engine: Engine, facts: Facts, told: Told, day: date) -> Allocated:
 
     Lines that name a transaction or a payment pay it. Then, in the order their money came, lump sums pay what sums to
     them. Last, where the house or a person says so, money that nothing fits pays the oldest. `facts.payment` is not
-    read: what is paid follows from the remittances alone.
+    read: what is paid follows from the remittances alone. What an opening holds of a partner's debt is paid like a sale
+    that was approved on the day of the opening.
     """
-    units = currency_units(
-        {*pc.unique(told.remittance["currency"]).to_pylist(), *pc.unique(facts.version["currency"]).to_pylist()}
-    )
+    currencies = [pc.unique(each["currency"]).to_pylist() for each in (told.remittance, facts.version, told.items.item)]
+    units = currency_units({currency for each in currencies for currency in each})
     relations: dict[str, Relation] = {
         "remittance": told.remittance,
         "remittance_line": told.line,
@@ -156,12 +159,16 @@ def allocated(engine: Engine, facts: Facts, told: Told, day: date) -> Allocated:
     direct = engine.run("remit/direct", relations).cast(ALLOCATION)
     payment = _payments(engine, facts, direct)
     states = row_states(engine, replace(facts, payment=payment), day)
-    lumps = list(_lump_sums(standing, told, direct))
-    if lumps:
+    of_items = told.items.states(states.schema)
+    with_items = told.items.added_to(facts)
+    whole = direct
+    if lumps := list(_lump_sums(standing, told, direct)):
         told_states = _as_told(engine, replace(facts, payment=payment), states, told.late_row, day)
-        whole = _allocate_lumps(engine, facts, told_states, units, lumps, direct)
-        return Allocated(standing, whole, _payments(engine, facts, whole), states)
-    return Allocated(standing, direct, payment, states)
+        told_states = pa.concat_tables([told_states, of_items])
+        whole = _allocate_lumps(engine, with_items, told_states, units, lumps, direct, told.items)
+    if lumps or of_items.num_rows:
+        payment = _payments(engine, with_items, whole)
+    return Allocated(standing, whole, payment, pa.concat_tables([states, of_items]))
 
 
 def remittance_target(engine: Engine, facts: Facts, told: Told, made: Allocated) -> pa.Table:
@@ -191,7 +198,11 @@ def remittance_target(engine: Engine, facts: Facts, told: Told, made: Allocated)
 def outcomes(
     engine: Engine, facts: Facts, told: Told, made: Allocated, configuration: Configuration, day: date
 ) -> pa.Table:
-    """Return what is approved against what was paid of every sale, and its age as of `day` (sql/remit/outcome.sql)."""
+    """Return what is approved against what was paid of every sale, and its age as of `day` (sql/remit/outcome.sql).
+
+    What an opening holds is one, too: its document stands for the sale.
+    """
+    facts = told.items.added_to(facts)
     terms = [
         (account.name, account.partner, account.payment_days, account.payment_threshold_minor)
         for account in configuration.accounts
@@ -284,14 +295,20 @@ def _as_told(engine: Engine, facts: Facts, states: pa.Table, late_row: pa.Table,
 
 
 def _allocate_lumps(
-    engine: Engine, facts: Facts, states: pa.Table, units: pa.Table, lumps: list[_LumpSum], direct: pa.Table
+    engine: Engine,
+    facts: Facts,
+    states: pa.Table,
+    units: pa.Table,
+    lumps: list[_LumpSum],
+    direct: pa.Table,
+    items: Items,
 ) -> pa.Table:
     """Return `direct` and what each lump sum pays of what those before it left."""
     changes = engine.run("remit/transaction_change", {"row_state": states, "sale": facts.sale})
     unit_of = dict(zip(units["currency"].to_pylist(), units["unit_minor"].to_pylist(), strict=True))
     whole = direct
     for lump in lumps:
-        relations: dict[str, Relation] = {"transaction_change": changes, "allocation": whole}
+        relations: dict[str, Relation] = {"transaction_change": changes, "allocation": items.paid_by(whole)}
         paid = None
         if lump.period_from is not None and lump.period_until is not None:
             named: dict[str, Parameter] = {"period_from": lump.period_from, "unit_minor": unit_of[lump.currency]}
@@ -379,23 +396,26 @@ FROM ops.remittance_decision AS d
 WHERE d.kind <> 'undo' AND NOT EXISTS (SELECT 1 FROM ops.remittance_decision AS u WHERE u.undoes = d.decision_id)
 ORDER BY d.decision_id
 """
-_KNOWN_ROWS = """
-SELECT DISTINCT v.partner_account, v.transaction_id, v.line_id, v.currency
+_KNOWN_ROWS = f"""
+SELECT v.partner_account, v.transaction_id, v.line_id, v.currency
 FROM ops.transaction_version AS v
 JOIN (SELECT DISTINCT partner_account, transaction_id FROM ops.remittance_line) AS l
     ON l.partner_account = v.partner_account AND l.transaction_id = v.transaction_id
+WHERE {NOT_OPENED}
+UNION
+SELECT partner_account, transaction_id, '', currency FROM ops.receivable_item
 ORDER BY 1, 2, 3, 4
 """
 # What a row was worth when the partner first said with which payment it was paid: later changes are later payments.
 # Only what is paid bears a reference, so a row that was declined before we saw it again was paid all the same.
-_REFERENCED_ROWS = """
+_REFERENCED_ROWS = f"""
 SELECT DISTINCT ON (v.partner_account, v.payment_ref, v.transaction_id, v.line_id)
     v.partner_account, v.payment_ref, v.transaction_id, v.line_id, v.currency,
     (v.commission_amount * 10000)::bigint
 FROM ops.transaction_version AS v
 JOIN (SELECT DISTINCT partner_account, payment_ref FROM ops.remittance_line) AS l
     ON l.partner_account = v.partner_account AND l.payment_ref = v.payment_ref
-WHERE NOT v.is_absent
+WHERE NOT v.is_absent AND {NOT_OPENED}
 ORDER BY v.partner_account, v.payment_ref, v.transaction_id, v.line_id, v.version_no
 """
 # What a partner processed after the day it is true: no statement of a period that was over by then holds it.

@@ -47,6 +47,15 @@ JOIN ops.transaction_version AS v ON v.sale_id = l.document_id
 JOIN ops.hold_release AS h ON h.delivery_id = v.delivery_id
 WHERE p.batch_id = %(batch_id)s
 UNION
+SELECT w.person, w.how || f.opening_id || ', which member ' || p.member_id || ' is paid of'
+FROM payout.payout AS p
+JOIN payout.payout_line AS l ON l.payout_id = p.payout_id AND l.document_kind = 'opening'
+JOIN ops.opening_in_force AS f ON f.document_id = l.document_id
+JOIN ops.opening AS o ON o.opening_id = f.opening_id AND o.revision = f.revision
+JOIN ops.opening_approval AS a ON a.opening_id = f.opening_id AND a.revision = f.revision
+CROSS JOIN LATERAL (VALUES (o.loaded_by, 'loaded opening '), (a.approved_by, 'confirmed opening ')) AS w (person, how)
+WHERE p.batch_id = %(batch_id)s
+UNION
 SELECT j.created_by, 'made ' || j.document_kind || ' ' || j.document_id
 FROM payout.payout AS p
 JOIN payout.payout_line AS l ON l.payout_id = p.payout_id AND l.document_kind <> 'sale'

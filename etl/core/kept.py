@@ -37,6 +37,8 @@ REMITTANCE_BREAKS = (
     "carry_forward_differs",
 )
 
+OPENING_BREAKS = ("changed_since_opening",)
+
 
 @dataclass(frozen=True, slots=True)
 class KeptTable:

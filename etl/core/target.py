@@ -92,6 +92,7 @@ _CURRENCY_UNIT = pa.schema(
         pa.field("shift", pa.decimal128(5, 4), nullable=False),
     ]
 )
+_SALE_ID = pa.schema([("sale_id", TEXT)])
 _ACCOUNT_SETTING = pa.schema([("partner_account", TEXT), ("cashback_payable_on", TEXT)])
 
 
@@ -253,21 +254,23 @@ def difference(engine: Engine, wanted: pa.Table, posted: pa.Table) -> pa.Table:
 
 
 def read_facts(context: Context, connection: Connection, sales: Sequence[str] | None = None) -> Facts:
-    """Return the facts of all sales, or of the named ones."""
+    """Return the facts of all sales that no opening holds, or of the named ones."""
     settings = {
         "partner_account": [account.name for account in context.configuration.accounts],
         "cashback_payable_on": [account.cashback_payable_on for account in context.configuration.accounts],
     }
     sales_named = None if sales is None else list(sales)
+    # What an opening holds is not counted a second time.
+    opened = fetch(connection, "SELECT sale_id FROM ops.sale_in_opening ORDER BY sale_id", _SALE_ID)["sale_id"]
     facts = Facts(
-        version=_select(connection, "ops.transaction_version", VERSION_FACT, sales),
-        sale=_select(connection, "ops.sale", SALE_FACT, sales),
+        version=_without(_select(connection, "ops.transaction_version", VERSION_FACT, sales), opened),
+        sale=_without(_select(connection, "ops.sale", SALE_FACT, sales), opened),
         program=_select(connection, "ref.program", PROGRAM),
         cashback_rule=_select(connection, "ref.cashback_rule", CASHBACK_RULE),
         fx_rate=_select(connection, "ref.fx_rate", FX_RATE),
         account_setting=pa.table(settings, schema=_ACCOUNT_SETTING),
         base_currency=context.entity.base_currency,
-        payment=fetch(connection, _PAYMENTS, PAYMENT, (sales_named, sales_named)),
+        payment=_without(fetch(connection, _PAYMENTS, PAYMENT, (sales_named, sales_named)), opened),
     )
     unknown = set(pc.unique(facts.sale["partner_account"]).to_pylist()) - set(settings["partner_account"])
     if unknown:
@@ -297,6 +300,10 @@ def read_posted(
     """
     named = None if documents is None else list(documents)
     return fetch(connection, query, POSTED, (kind, entity, named, named))
+
+
+def _without(table: pa.Table, sales: pa.ChunkedArray) -> pa.Table:
+    return table.filter(pc.invert(pc.is_in(table["sale_id"], sales))) if len(sales) else table
 
 
 def _select(connection: Connection, table: str, schema: pa.Schema, sales: Iterable[str] | None = None) -> pa.Table:

@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _TEXT_CHARACTERS_MAX = 300
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})")
 _NUMBER = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?", re.ASCII)
 
-Value = str | int | Decimal | datetime | None
+Value = str | int | Decimal | date | datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,27 @@ def number(whole_digits: int, decimals: int) -> Callable[[str], Decimal]:
         return Decimal(value)
 
     return read
+
+
+def signed(whole_digits: int, decimals: int) -> Callable[[str], Decimal]:
+    """Return a reader of numbers that may stand below zero, with a minus before them."""
+    plain = number(whole_digits, decimals)
+
+    def read(value: str) -> Decimal:
+        amount = plain(value.removeprefix("-"))
+        return -amount if value.startswith("-") and amount else amount
+
+    return read
+
+
+def day(value: str) -> date:
+    """Return the day."""
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise ValueError("must be a day that exists such as 2026-01-31")
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

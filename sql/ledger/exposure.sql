@@ -1,13 +1,15 @@
 -- purpose: what members are owed for the sales of each partner account, against what the partner owes and has paid.
 -- grain: one partner account and currency.
--- reads: ledger.posting, ledger.account, payout.payout_line, payout.payout, payout.batch. Runs on PostgreSQL.
+-- reads: ledger.posting, ledger.account, ops.remittance_allocation, ops.paid_item, payout.payout_line, payout.payout,
+--   payout.batch. Runs on PostgreSQL.
 -- key: partner_account, currency. parameter: entity.
 -- A sale's member side belongs to the account that its id begins with. What was paid out counts while its payout stands.
+-- What an opening holds of a partner's debt is receivable, and what the partner paid of it covers no cashback of a sale.
 WITH movement AS (
     SELECT p.document_kind, p.document_id, s.account_id, sum(s.sign * p.amount) AS amount
     FROM ledger.posting AS p
     CROSS JOIN LATERAL (VALUES (1, p.debit), (-1, p.credit)) AS s (sign, account_id)
-    WHERE p.entity = %(entity)s AND p.document_kind IN ('sale', 'remittance')
+    WHERE p.entity = %(entity)s AND p.document_kind IN ('sale', 'remittance', 'opening', 'adjustment', 'write_off')
     GROUP BY p.document_kind, p.document_id, s.account_id
 ),
 side AS (
@@ -18,6 +20,13 @@ side AS (
     JOIN ledger.account AS a ON a.account_id = m.account_id
     WHERE a.kind IN ('commission_expected', 'commission_receivable', 'partner_clearing', 'carried_forward',
                      'cashback_pending', 'cashback_confirmed', 'cashback_payable')
+        AND (m.document_kind IN ('sale', 'remittance') OR a.kind = 'commission_receivable')
+    UNION ALL
+    SELECT a.partner_account, a.currency, 'commission_receivable', 'of no sale', sum(a.amount_minor) * 0.0001
+    FROM ops.remittance_allocation AS a
+    WHERE EXISTS (SELECT 1 FROM ops.paid_item AS i
+                  WHERE i.partner_account = a.partner_account AND i.transaction_id = a.transaction_id)
+    GROUP BY a.partner_account, a.currency
 ),
 paid AS (
     SELECT split_part(l.document_id, ':', 1) AS partner_account, p.currency,
@@ -33,8 +42,10 @@ paid AS (
 summed AS (
     SELECT partner_account, currency,
            coalesce(sum(amount) FILTER (WHERE kind = 'commission_expected'), 0) AS expected,
-           coalesce(sum(amount) FILTER (WHERE kind = 'commission_receivable'), 0) AS receivable,
-           coalesce(-sum(amount) FILTER (WHERE kind = 'commission_receivable' AND document_kind = 'remittance'), 0)
+           coalesce(sum(amount) FILTER (WHERE kind = 'commission_receivable' AND document_kind <> 'of no sale'), 0)
+               AS receivable,
+           coalesce(-sum(amount) FILTER (WHERE kind = 'commission_receivable'
+                                         AND document_kind IN ('remittance', 'of no sale')), 0)
                - coalesce(sum(amount) FILTER (WHERE kind = 'carried_forward'), 0) AS received,
            coalesce(sum(amount) FILTER (WHERE kind = 'carried_forward'), 0) AS carried_forward,
            coalesce(-sum(amount) FILTER (WHERE kind = 'partner_clearing'), 0) AS unallocated,

@@ -14,6 +14,9 @@ SAID_BY_PEOPLE = (
     "ops.decision",
     "ops.hold_release",
     "ops.remittance_decision",
+    "ops.opening",
+    "ops.opening_line",
+    "ops.opening_approval",
     "ledger.period_event",
 )
 # Ledger and audit: rows are added, never changed.

@@ -1,14 +1,17 @@
 -- purpose: what is open at partners, sale by sale, with its program and age in days on the closing day.
 -- grain: partner_account, currency, document. Reads: report_open_document, report_program_name, ops.sale,
---   ops.remittance_allocation, ops.transaction_version.
+--   ops.remittance_allocation, ops.paid_item, ops.transaction_version.
 -- What a remittance paid is taken off the sales it paid for, if its allocations are what it booked until that day; what
 -- is left of a sale ages as before. Otherwise the remittance stands for itself.
 WITH allocated AS (
     SELECT a.partner_account, a.partner_account || ':' || a.remittance_id AS remittance, a.currency,
-           coalesce((SELECT min(v.sale_id) FROM ops.transaction_version AS v
+           coalesce(i.document_kind, 'sale') AS document_kind,
+           coalesce(i.document_id,
+                    (SELECT min(v.sale_id) FROM ops.transaction_version AS v
                      WHERE v.partner_account = a.partner_account AND v.transaction_id = a.transaction_id), '') AS sale_id,
            a.amount_minor::numeric * 0.0001 AS amount
     FROM ops.remittance_allocation AS a
+    LEFT JOIN ops.paid_item AS i ON i.partner_account = a.partner_account AND i.transaction_id = a.transaction_id
 ),
 booked AS (
     SELECT o.owner, o.currency, o.document_id, o.amount, o.base, o.without_base, o.last_amount
@@ -19,18 +22,18 @@ booked AS (
 ),
 -- The bases of a remittance go over its sales as the amounts do; what rounding leaves is the last one's.
 shared AS (
-    SELECT a.partner_account, a.currency, a.sale_id, -a.amount AS amount,
+    SELECT a.partner_account, a.currency, a.document_kind, a.sale_id, -a.amount AS amount,
            round(b.base * sum(-a.amount) OVER so_far / b.amount, 4)
                - round(b.base * (sum(-a.amount) OVER so_far + a.amount) / b.amount, 4) AS base,
            round(b.without_base * sum(-a.amount) OVER so_far / b.amount, 4)
                - round(b.without_base * (sum(-a.amount) OVER so_far + a.amount) / b.amount, 4) AS without_base,
            round(b.last_amount * sum(-a.amount) OVER so_far / b.amount, 4)
                - round(b.last_amount * (sum(-a.amount) OVER so_far + a.amount) / b.amount, 4) AS last_amount
-    FROM (SELECT partner_account, remittance, currency, sale_id, sum(amount) AS amount
+    FROM (SELECT partner_account, remittance, currency, document_kind, sale_id, sum(amount) AS amount
           FROM allocated
-          GROUP BY partner_account, remittance, currency, sale_id) AS a
+          GROUP BY partner_account, remittance, currency, document_kind, sale_id) AS a
     JOIN booked AS b ON b.document_id = a.remittance AND b.currency = a.currency
-    WINDOW so_far AS (PARTITION BY a.remittance, a.currency ORDER BY a.sale_id)
+    WINDOW so_far AS (PARTITION BY a.remittance, a.currency ORDER BY a.document_kind, a.sale_id)
 ),
 open AS (
     SELECT o.owner, o.currency, o.document_kind, o.document_id, o.amount, o.base, o.without_base, o.last_amount,
@@ -40,7 +43,7 @@ open AS (
         AND NOT (o.document_kind = 'remittance'
                  AND EXISTS (SELECT 1 FROM booked AS b WHERE b.document_id = o.document_id AND b.currency = o.currency))
     UNION ALL
-    SELECT s.partner_account, s.currency, 'sale', s.sale_id, s.amount, s.base, s.without_base, s.last_amount, NULL
+    SELECT s.partner_account, s.currency, s.document_kind, s.sale_id, s.amount, s.base, s.without_base, s.last_amount, NULL
     FROM shared AS s
 ),
 netted AS (
