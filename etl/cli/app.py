@@ -5,7 +5,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date, datetime, time
 from importlib.metadata import version
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from etl.core.as_of import end_of_day
 from etl.core.connector import Window
 from etl.core.context import StageResult
 from etl.core.errors import Retry, Stop
@@ -59,6 +60,14 @@ def _main(
 
 
 Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day it runs for; today if absent.")]
+Known = Annotated[
+    datetime | None,
+    typer.Option(
+        "--known",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+        help="What we knew at the end of this day, or at this instant (UTC); all if absent.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
@@ -106,6 +115,11 @@ def person(given: str | None) -> str:
 def day_of(given: datetime | None, opened: Installation) -> date:
     """Return the given day, else today by the installation's clock."""
     return (given or clock(opened.settings)).date()
+
+
+def known_instant(given: datetime, zone: str) -> datetime:
+    """Return the instant (naive UTC) a known day or instant stands for: of a day, its end in `zone`."""
+    return end_of_day(given.date(), zone) if given.time() == time() else given
 
 
 def show(result: StageResult) -> None:

@@ -2,16 +2,16 @@
 
 import json
 import uuid
-from datetime import datetime, time
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from etl.cli.app import LOOK, AsJson, actor, app, installation, show, told
+from etl.cli.app import LOOK, AsJson, Known, actor, app, installation, known_instant, show, told
 from etl.cli.layout import columns, say
 from etl.cli.stages import reference
-from etl.core.as_of import AsOf, Basis, end_of_day
+from etl.core.as_of import AsOf, Basis
 from etl.core.context import Context
 from etl.core.money import Asset, from_minor
 from etl.core.payouts import books_day
@@ -109,22 +109,12 @@ def reference_gl(file: Annotated[Path, typer.Argument(help="CSV: kind, gl_accoun
 AsOfDay = Annotated[
     datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="The last day that counts; today if absent.")
 ]
-Known = Annotated[
-    datetime | None,
-    typer.Option(
-        "--known",
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
-        help="What we knew at the end of this day, or at this instant (UTC); all if absent.",
-    ),
-]
 
 
 def _as_of(context: Context, day: datetime | None, known: datetime | None, *, is_booked: bool = False) -> AsOf:
-    zone = context.entity.books_zone
-    if known is not None and known.time() == time():
-        known = end_of_day(known.date(), zone)
     basis = Basis.BOOKED if is_booked else Basis.EFFECTIVE
-    return AsOf(day.date() if day else books_day(context), known, basis)
+    known_at = None if known is None else known_instant(known, context.entity.books_zone)
+    return AsOf(day.date() if day else books_day(context), known_at, basis)
 
 
 @app.command(rich_help_panel=LOOK)

@@ -19,10 +19,12 @@ from etl.cli.app import (
     TRY,
     AsJson,
     Day,
+    Known,
     actor,
     app,
     day_of,
     installation,
+    known_instant,
     out,
     person,
     run_one,
@@ -32,6 +34,7 @@ from etl.cli.app import (
     working,
 )
 from etl.cli.layout import columns, counted, print_json, say
+from etl.core.as_of import local_day
 from etl.core.connector import Window
 from etl.core.context import StageResult
 from etl.core.errors import Stop
@@ -245,8 +248,9 @@ def report(
     month: Annotated[datetime, typer.Option(formats=["%Y-%m"], help="The period, as 2026-09.")],
     output: Annotated[Path | None, typer.Option("--out", help="Folder; the installation's if absent.")] = None,
     day: Day = None,
+    known: Known = None,
 ) -> None:
-    """Write the reconciliation report of a period as HTML and XLSX."""
+    """Write the reconciliation report of a period as HTML and XLSX: of now, or as it was known on another day."""
     from etl.report import report as write
 
     with told():
@@ -254,8 +258,12 @@ def report(
         context = opened.context(f"cli/report/{uuid.uuid4()}", clock(opened.settings), actor() or "command line")
         folder = (output or opened.settings.reports).absolute()
         folder.mkdir(parents=True, exist_ok=True)
+        zone = opened.configuration.entity.books_zone
+        known_at = None if known is None else known_instant(known, zone)
+        # Whoever asks what was known on a day means that day's figures, unless another is named.
+        as_of = day_of(day, opened) if day or known_at is None else local_day(known_at, zone)
         with working("report"):
-            written = write(context, month.date().replace(day=1), day_of(day, opened), folder)
+            written = write(context, month.date().replace(day=1), as_of, folder, known_at)
         show(written)
 
 

@@ -24,6 +24,11 @@ class AsOf:
     basis: Basis = Basis.EFFECTIVE
 
 
+def local_day(instant: datetime, zone: str) -> date:
+    """Return the day that an instant (naive UTC) belongs to in `zone`."""
+    return instant.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).date()
+
+
 def end_of_day(day: date, zone: str) -> datetime:
     """Return the last instant of a day in `zone`, as naive UTC."""
     begin_of_next = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(zone))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 from etl.core.context import Context, StageResult
@@ -13,17 +13,22 @@ from etl.report import html, spreadsheet
 from etl.report.figures import Report, compute, scope_of
 
 
-def report(context: Context, period_starts_on: date, as_of: date, out: Path) -> StageResult:
+def report(
+    context: Context, period_starts_on: date, as_of: date, out: Path, known_at: datetime | None = None
+) -> StageResult:
     """Write `reconciliation-<entity>-<YYYY-MM>.html` and `.xlsx` into the folder `out`, replacing what was there.
 
-    Figures are of bookings in the month that starts on `period_starts_on`, up to and with `as_of`. Writes nothing to
-    the warehouse. Raises Stop if the period is no month or begins after `as_of`.
+    Figures are of bookings in the month that starts on `period_starts_on`, up to and with `as_of`. With `known_at`
+    (naive UTC) they are of the books as they were known then, and the files are called so. Writes nothing to the
+    warehouse. Raises Stop if the period is no month or begins after `as_of`.
     """
-    scope = scope_of(context, period_starts_on, as_of)
+    scope = scope_of(context, period_starts_on, as_of, known_at)
     figures = compute(context, scope)
     out.mkdir(parents=True, exist_ok=True)
     # An entity is named freely; a file is not.
     name = f"reconciliation-{re.sub(r'[^A-Za-z0-9_-]+', '-', scope.entity)}-{scope.starts_on:%Y-%m}"
+    if known_at is not None:
+        name += f"-known-{known_at:%Y%m%dT%H%M%SZ}"
     _replaced(out / f"{name}.html", lambda path: html.write(figures, path))
     _replaced(out / f"{name}.xlsx", lambda path: _spreadsheet(figures, path, context.temporary))
     counts = (

@@ -33,7 +33,9 @@ PREPARED = (
     "break_at_stake",
     "newest_parse",
     "currency",
+    "event",
     "payout",
+    "batch",
     "control",
 )
 """The relations all tables are read from, in the order they need each other: temporary tables `report_<name>`."""
@@ -47,7 +49,7 @@ PAGE_ROW_LIMIT = 2_000
 PAGE_GROUP_LIMIT = 20
 """Sales, breaks or payouts that one group opens to on the page: the largest."""
 
-Parameter = str | int | date | list[str] | list[int]
+Parameter = str | int | date | datetime | list[str] | list[int] | None
 
 _INPUT = pa.schema(
     [
@@ -70,7 +72,10 @@ _CHART = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose books, which month, up to which day: bookings of [starts_on, until_on), compared with the month before."""
+    """Whose books, which month, up to which day: bookings of [starts_on, until_on), compared with the month before.
+
+    With `known_at` (naive UTC) the books are those that were known then.
+    """
 
     entity: str
     base_currency: str
@@ -78,6 +83,7 @@ class Scope:
     starts_on: date
     until_on: date
     as_of: date
+    known_at: datetime | None = None
 
     @property
     def closing_on(self) -> date:
@@ -137,7 +143,7 @@ class Report:
         return int(pc.sum(pc.not_equal(outcomes, "holds")).as_py() or 0)
 
 
-def scope_of(context: Context, period_starts_on: date, as_of: date) -> Scope:
+def scope_of(context: Context, period_starts_on: date, as_of: date, known_at: datetime | None = None) -> Scope:
     """Return the scope of a report; Stop if the period is no month or begins after `as_of`."""
     if period_starts_on.day != 1:
         raise Stop(f"a period is a month and starts on its first day, not on {period_starts_on}")
@@ -153,6 +159,7 @@ def scope_of(context: Context, period_starts_on: date, as_of: date) -> Scope:
         starts_on=period_starts_on,
         until_on=min(next_month, as_of + timedelta(days=1)),
         as_of=as_of,
+        known_at=known_at,
     )
 
 
@@ -193,6 +200,7 @@ def _parameters(connection: Connection, scope: Scope) -> dict[str, Parameter]:
         "from": scope.starts_on,
         "until": scope.until_on,
         "closing_on": scope.closing_on,
+        "known": scope.known_at,
         "currencies": currencies,
         "scales": [exponent(currency) for currency in currencies],
     }

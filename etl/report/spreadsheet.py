@@ -113,10 +113,11 @@ def _preamble(report: Report, table: Table) -> Iterator[tuple[str, bool]]:
     """Yield the lines above a table, each with whether it is the title."""
     scope = report.scope
     yield f"{table.outline.title} – {scope.entity}, {period_text(scope.starts_on)}", True
-    closing = f"As of {scope.as_of}, bookings up to {scope.closing_on}. Base currency {scope.base_currency}."
+    known = "" if scope.known_at is None else f" as known at {scope.known_at:%Y-%m-%d %H:%M:%S} UTC"
+    closing = f"As of {scope.as_of}{known}, bookings up to {scope.closing_on}. Base currency {scope.base_currency}."
     yield f"{closing} {table.outline.note}".strip(), False
     if table.outline.query == "summary":
-        yield f"Run {report.run_id}, known at {report.known_at:%Y-%m-%d %H:%M:%S} UTC.", False
+        yield f"Run {report.run_id}, made at {report.known_at:%Y-%m-%d %H:%M:%S} UTC.", False
         inputs = f"{report.delivery_count:,d} deliveries, configuration, {report.decision_count:,d} decisions"
         yield f"Inputs {report.inputs_hash} ({inputs}); configuration {report.configuration_hash}.", False
     if table.row_count > table.data.num_rows:

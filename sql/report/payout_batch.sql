@@ -1,5 +1,5 @@
 -- purpose: the batches selected in the period, and older ones that are not finished.
--- grain, key: batch_id. Reads: payout.batch, payout.approval, report_payout, report_currency.
+-- grain, key: batch_id. Reads: report_batch, payout.batch, payout.approval, report_payout, report_currency.
 WITH payout AS (
     SELECT batch_id, sum(amount) AS amount, sum(base) AS base,
            coalesce(sum(amount) FILTER (WHERE base IS NULL), 0) AS without_base,
@@ -15,6 +15,7 @@ approval AS (
     SELECT a.batch_id, string_agg(a.approved_by, ', ' ORDER BY a.approved_at, a.approved_by) AS approved_by
     FROM payout.approval AS a
     JOIN payout.batch AS b ON b.batch_id = a.batch_id AND b.sha256 = a.sha256
+    WHERE (%(known)s::timestamp IS NULL OR a.approved_at <= %(known)s)
     GROUP BY a.batch_id
 )
 SELECT b.batch_id, b.bank, b.selected_for, b.execute_on,
@@ -26,7 +27,7 @@ SELECT b.batch_id, b.bank, b.selected_for, b.execute_on,
        p.base, p.without_base, coalesce(p.reserved, 0) AS reserved, coalesce(p.in_flight, 0) AS in_flight,
        coalesce(p.settled, 0) AS settled, coalesce(p.returned, 0) AS returned, b.released_by, a.approved_by, b.sha256,
        count(*) OVER () AS all_rows
-FROM payout.batch AS b
+FROM report_batch AS b
 JOIN report_currency AS c ON c.currency = b.currency
 LEFT JOIN payout AS p USING (batch_id)
 LEFT JOIN approval AS a USING (batch_id)

@@ -1,5 +1,5 @@
 -- purpose: what happened to payouts in the period, beside last period; sent is what the bank was given, not paid.
--- grain: event, currency. Reads: payout.event, report_payout.
+-- grain: event, currency. Reads: report_event, report_payout.
 SELECT l.label, count(*) FILTER (WHERE e.happened_on >= %(from)s) AS item_count,
        coalesce(sum(p.amount) FILTER (WHERE e.happened_on >= %(from)s), 0) AS amount, p.currency,
        coalesce(sum(p.base) FILTER (WHERE e.happened_on >= %(from)s), 0) AS base,
@@ -8,7 +8,7 @@ SELECT l.label, count(*) FILTER (WHERE e.happened_on >= %(from)s) AS item_count,
        coalesce(sum(p.amount) FILTER (WHERE e.happened_on < %(from)s), 0) AS last_period,
        coalesce(sum(p.amount) FILTER (WHERE e.happened_on >= %(from)s), 0)
            - coalesce(sum(p.amount) FILTER (WHERE e.happened_on < %(from)s), 0) AS change
-FROM payout.event AS e
+FROM report_event AS e
 JOIN report_payout AS p USING (payout_id)
 JOIN (VALUES (1, 'reserved', 'Reserved in a batch'), (2, 'transmitted', 'Sent to the bank (not yet confirmed paid)'),
              (3, 'settled', 'Paid (confirmed by the bank)'), (4, 'returned', 'Returned by the bank'),

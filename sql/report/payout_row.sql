@@ -1,12 +1,12 @@
 -- purpose: the payouts of the batches shown, largest first, down to the row of the partner's file each cent comes from.
--- grain: payout, line, transaction row. Reads: report_payout, payout.batch, payout.payout_line, report_current_row.
+-- grain: payout, line, transaction row. Reads: report_payout, report_batch, payout.payout_line, report_current_row.
 -- Amounts stand on the first row of what they belong to only, so that a column of them adds up.
 WITH ranked AS (
     SELECT p.*, b.selected_for,
            row_number() OVER (PARTITION BY p.batch_id ORDER BY p.amount DESC, p.payout_id) AS place,
            count(*) OVER one_batch AS group_count, sum(p.amount) OVER one_batch AS group_amount
     FROM report_payout AS p
-    JOIN payout.batch AS b USING (batch_id)
+    JOIN report_batch AS b USING (batch_id)
     WHERE b.selected_for >= %(from)s OR p.state IN ('reserved', 'in_flight')
     WINDOW one_batch AS (PARTITION BY p.batch_id)
 ),

@@ -1,5 +1,5 @@
 -- purpose: the first screen: five questions, each answered with count, amount, base amount, last period and change.
--- grain: topic, currency (or what is counted). Reads: report_*, payout.batch, payout.event.
+-- grain: topic, currency (or what is counted). Reads: report_*.
 -- A topic without money in a currency is shown in the base currency only.
 WITH topic (place, question, topic, label) AS (VALUES
     (10, 'What do partners owe us?', 'receivable', 'Approved and not yet paid to us'),
@@ -63,7 +63,7 @@ fact (topic, currency, item_count, amount, base, without_base, last_period) AS (
            coalesce(sum(p.base) FILTER (WHERE e.happened_on >= %(from)s), 0),
            coalesce(sum(p.amount) FILTER (WHERE e.happened_on >= %(from)s AND p.base IS NULL), 0),
            coalesce(sum(p.amount) FILTER (WHERE e.happened_on < %(from)s), 0)
-    FROM payout.event AS e
+    FROM report_event AS e
     JOIN report_payout AS p USING (payout_id)
     WHERE e.event IN ('transmitted', 'settled', 'returned')
       AND e.happened_on >= %(last_from)s AND e.happened_on < %(until)s
@@ -102,7 +102,7 @@ counted AS (
     FROM report_newest_parse
     UNION ALL
     SELECT 43, 'What needs a look?', 'Batches whose sending has no known outcome', count(*)
-    FROM payout.batch WHERE entity = %(entity)s AND selected_for < %(until)s AND state = 'unknown'
+    FROM report_batch WHERE selected_for < %(until)s AND state = 'unknown'
     UNION ALL
     SELECT 50, 'Do the books prove?', 'Checks that differ (see Control)', count(*) FILTER (WHERE NOT is_equal)
     FROM report_control

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from etl.core.errors import Stop
 from etl.report.figures import Report, compute, scope_of
 from tests.report.books import Books, Leg, commission, context
-from tests.report.conftest import AWIN, FORMULA
+from tests.report.conftest import AWIN, FORMULA, TRADETRACKER
 
 OCTOBER = date(2026, 10, 1)
 RECEIVABLE = "Commission receivable (approved, not yet paid to us)"
@@ -310,3 +310,37 @@ def test_what_a_remittance_paid_is_taken_off_its_sale(october: Books, warehouse_
     assert open_of["r1"][0] == "-5"
     assert f"{AWIN}:x" not in open_of
     assert differences(report) == []
+
+
+def test_a_report_of_what_was_known_leaves_out_what_came_later(
+    october: Books, warehouse_url: str, tmp_path: Path
+) -> None:
+    """Of October, 5 more of s4 were approved, p1 was paid and the break of s5 was decided, all on 7 November."""
+    known_on, later = datetime.fromisoformat("2026-11-06T00:00"), "2026-11-07T09:00"
+    before = made(warehouse_url, tmp_path)
+    october.entry("sale", "s4", "2026-10-31", commission("receivable", TRADETRACKER, "5"))
+    paid = Leg(("payout_in_flight", ""), ("bank", "house"), "14", "EUR/2", component="payout")
+    october.entry("payout", "p1", "2026-10-31", paid)
+    run = october.connection.execute
+    run("INSERT INTO payout.event VALUES ('p1', 3, 'settled', '2026-10-31', 'p')")
+    run("UPDATE payout.payout SET state = 'settled' WHERE payout_id = 'p1'")
+    run("ALTER TABLE ledger.journal_entry DISABLE TRIGGER refuse_change")
+    run("UPDATE ledger.journal_entry SET posted_at = %s WHERE booked_on = '2026-10-31'", (later,))
+    run("INSERT INTO ops.decision VALUES ('d1', 'no_cashback', 's5', NULL, NULL, 'Clara', %s, 'asked', 'e')", (later,))
+    run(
+        "INSERT INTO ops.delivery (SELECT 'late', partner, partner_account, window_from, window_until, %s, sha256,"
+        " byte_count, states_scope, is_secret_blanked, landed_run FROM ops.delivery WHERE delivery_id = %s)",
+        (later, f"{AWIN}-october"),
+    )
+    run("INSERT INTO ops.parse VALUES ('late', 1, 1, 1, 0, 0, 'p', 'r')")
+    now = made(warehouse_url, tmp_path)
+    running = context(warehouse_url, tmp_path)
+    then = compute(running, scope_of(running, OCTOBER, date(2026, 11, 5), known_on))
+    for section in before.sections:
+        for table in section.tables:
+            assert then.table(table.outline.query).data == table.data, table.outline.query
+    assert (then.inputs_hash, then.delivery_count, then.decision_count) == (before.inputs_hash, 3, 0)
+    assert (now.delivery_count, now.decision_count) == (4, 1)
+    for name in ("roll_forward", "receivable_partner", "payout_batch", "payout_event", "break_kind", "delivery"):
+        assert now.table(name).data != before.table(name).data, name
+    assert differences(now) == differences(then) == []

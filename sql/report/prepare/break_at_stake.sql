@@ -2,12 +2,17 @@
 -- grain, key: partner_account, transaction_id, line_id, kind. Reads: ops.break, ops.decision, ledger.posting,
 -- report_current_row, report_program_name.
 -- A break in another currency takes the rate that the books use for its sale; none known yet, none invented.
+-- Of those known at an instant, only the ones that are still open are kept anywhere.
 -- A break is decided when a decision for its sale has seen the same evidence and was not undone.
 WITH rate AS (
     SELECT p.document_id, max(p.rate) AS rate
     FROM ledger.posting AS p
     JOIN ops.break AS b ON b.sale_id = p.document_id
     WHERE p.document_kind = 'sale' AND p.component = 'commission' AND b.currency <> %(base)s
+        AND (%(known)s::timestamp IS NULL OR EXISTS (
+            SELECT 1 FROM ledger.journal_entry AS j
+            WHERE j.document_kind = p.document_kind AND j.document_id = p.document_id AND j.entry_no = p.entry_no
+                AND j.posted_at <= %(known)s))
     GROUP BY p.document_id
     HAVING min(p.rate) = max(p.rate)
 )
@@ -19,10 +24,14 @@ SELECT b.partner, b.partner_account, b.transaction_id, b.line_id, b.kind, b.sale
        b.opened_on, greatest(%(closing_on)s - b.opened_on, 0) AS age_days, b.opened_on < %(from)s AS is_old,
        EXISTS (SELECT 1 FROM ops.decision AS d
                WHERE d.sale_id = b.sale_id AND d.evidence_hash = b.evidence_hash AND d.kind <> 'undo'
-                 AND NOT EXISTS (SELECT 1 FROM ops.decision AS u WHERE u.undoes = d.decision_id)) AS is_decided,
+                 AND (%(known)s::timestamp IS NULL OR d.decided_at <= %(known)s)
+                 AND NOT EXISTS (SELECT 1 FROM ops.decision AS u
+                                 WHERE u.undoes = d.decision_id
+                                   AND (%(known)s::timestamp IS NULL OR u.decided_at <= %(known)s))) AS is_decided,
        c.delivery_id, c.row_number
 FROM ops.break AS b
 LEFT JOIN report_current_row AS c USING (partner_account, transaction_id, line_id)
 LEFT JOIN report_program_name AS n ON n.program_id = c.program_id
 LEFT JOIN rate AS r ON r.document_id = b.sale_id
-WHERE b.opened_on < %(until)s
+LEFT JOIN ops.run AS o ON o.run_id = b.opened_run
+WHERE b.opened_on < %(until)s AND (%(known)s::timestamp IS NULL OR coalesce(o.started_at, b.opened_on) <= %(known)s)

@@ -11,7 +11,8 @@ WITH book AS (
     FROM ledger.posting AS p
     CROSS JOIN LATERAL (VALUES (1, p.debit), (-1, p.credit)) AS s (sign, account_id)
     JOIN ledger.account AS a ON a.account_id = s.account_id
-    WHERE a.entity = %(entity)s
+    LEFT JOIN ledger.journal_entry AS j USING (document_kind, document_id, entry_no)
+    WHERE a.entity = %(entity)s AND (%(known)s::timestamp IS NULL OR j.posted_at <= %(known)s)
 ),
 closing AS (
     SELECT b.kind, b.currency, b.scale, sum(coalesce(k.side, 1) * b.amount) AS amount, sum(b.amount) AS debit,
@@ -47,7 +48,7 @@ line AS (
     SELECT payout_id, sum(amount_minor) AS amount_minor FROM payout.payout_line GROUP BY payout_id
 ),
 paid AS (
-    SELECT p.payout_id, p.batch_id, p.currency, p.amount, p.state, p.batch_state, p.last_event,
+    SELECT p.payout_id, p.batch_id, p.currency, p.amount, p.state, p.last_event,
            coalesce(l.amount_minor, 0) / power(10::numeric, p.scale) AS line_amount
     FROM report_payout AS p
     LEFT JOIN line AS l USING (payout_id)
@@ -57,15 +58,21 @@ batch AS (
            (SELECT count(*) FROM paid WHERE paid.batch_id = b.batch_id AND paid.state <> 'canceled') AS found_count,
            (SELECT coalesce(sum(paid.amount), 0) FROM paid
             WHERE paid.batch_id = b.batch_id AND paid.state <> 'canceled') AS found_total
-    FROM payout.batch AS b
+    FROM report_batch AS b
     JOIN report_currency AS c ON c.currency = b.currency
     WHERE b.entity = %(entity)s AND b.selected_for < %(until)s AND b.state <> 'canceled'
 ),
 numbered AS (
-    SELECT year, max(number) AS highest, count(*) AS entries
-    FROM ledger.journal_entry
-    WHERE entity = %(entity)s
-    GROUP BY year
+    SELECT j.year, k.highest, count(*) AS entries
+    FROM ledger.journal_entry AS j
+    JOIN (
+        SELECT year, max(number) AS highest
+        FROM ledger.journal_entry
+        WHERE entity = %(entity)s AND (%(known)s::timestamp IS NULL OR posted_at <= %(known)s)
+        GROUP BY year
+    ) AS k ON k.year = j.year AND j.number <= k.highest
+    WHERE j.entity = %(entity)s
+    GROUP BY j.year, k.highest
 ),
 checked (place, name, expected, actual, unit) AS (
     SELECT 10, 'Rows in the partners'' files = transactions + rejects', row_count, accounted, 'rows' FROM parsed
@@ -142,6 +149,7 @@ checked (place, name, expected, actual, unit) AS (
     FROM ledger.posting AS p
     LEFT JOIN ledger.journal_entry AS j USING (document_kind, document_id, entry_no)
     WHERE p.entity = %(entity)s
+        AND (%(known)s::timestamp IS NULL OR j.posted_at IS NULL OR j.posted_at <= %(known)s)
     UNION ALL
     SELECT 44, 'Journal entries of ' || year || ' are numbered without a gap', highest, entries, 'entries' FROM numbered
     UNION ALL

@@ -1,4 +1,5 @@
--- purpose: every movement of the entity's accounts up to the closing day, with its step of the roll-forward.
+-- purpose: every movement of the entity's accounts up to the closing day that was known, with its step of the
+-- roll-forward.
 -- grain: document, entry, effective_for, account, step. Reads: mart.posting, report_account_kind.
 -- Amounts carry the account's own sign: what makes a liability larger is positive there.
 -- How a step is told: by the document and the counter-account where they say it; for the accrual of a sale, what leaves
@@ -16,6 +17,7 @@ WITH side AS (
                                (-1, p.credit_kind, p.credit_owner, p.debit_kind)) AS s (sign, kind, owner, counter_kind)
     LEFT JOIN report_account_kind AS a ON a.kind = s.kind
     WHERE p.entity = %(entity)s AND p.booked_on < %(until)s
+        AND (%(known)s::timestamp IS NULL OR p.posted_at <= %(known)s)
 ),
 stepped AS (
     SELECT side.*,
