@@ -1,6 +1,7 @@
 """Load programs and cashback rules from the files of TALLYBACK_REFERENCE.
 
-**Reads** `programs.csv` and `cashback_rules.csv`. **Writes** their new and changed rows, dated by validity; then the
+**Reads** `programs.csv`, `cashback_rules.csv`, `contract_terms.csv` if there is one.
+**Writes** their new and changed rows, dated by validity; then the
 asset `tallyback/reference`, which starts `tallyback__reconcile_accrue`, as an unknown program may be known now.
 
 **Re-run** at any time: the same files write nothing. **If it fails**: the note on the run names file, row and column;

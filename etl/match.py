@@ -22,6 +22,9 @@ from etl.core.schemas import (
     BREAK,
     CASHBACK_RULE,
     CLICK,
+    COMMISSION_TOLERANCE,
+    CONTRACT_TERM,
+    CONTRACTED,
     CONVERSION,
     FX_RATE,
     INSTANT,
@@ -29,6 +32,7 @@ from etl.core.schemas import (
     PROGRAM,
     TEXT,
     TRANSACTION,
+    TRANSACTION_OPTIONAL,
 )
 
 TRUNCATED_LENGTHS = (16, 20, 30, 32, 50)
@@ -85,6 +89,8 @@ class Matching:
     settled_match: pa.Table = field(default_factory=SETTLED_MATCH.empty_table)
     cashback_rule: pa.Table = field(default_factory=CASHBACK_RULE.empty_table)
     fx_rate: pa.Table = field(default_factory=FX_RATE.empty_table)
+    contract_term: pa.Table = field(default_factory=CONTRACT_TERM.empty_table)
+    commission_tolerance: pa.Table = field(default_factory=COMMISSION_TOLERANCE.empty_table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,8 @@ def matched(engine: Engine, given: Matching) -> Matched:
         "settled_match": given.settled_match,
         "cashback_rule": given.cashback_rule,
         "fx_rate": given.fx_rate,
+        "commission_tolerance": given.commission_tolerance,
+        "contracted": CONTRACTED.empty_table(),
         "truncation": pa.table({"ref_length": pa.array(sorted(set(given.truncated_lengths)), pa.int32())}),
     }
     zone: dict[str, Parameter] = {"books_zone": given.books_zone}
@@ -129,9 +137,26 @@ def matched(engine: Engine, given: Matching) -> Matched:
         ("match", {}),
     ):
         relations[_NAMES.get(name, name.rsplit("/")[-1])] = run_step(engine, name, relations, parameters)
+        if name == "sale_match" and given.contract_term.num_rows:
+            relations["contracted"] = _contracted(engine, given, relations)
     sale, match, breaks = relations["sale"], relations["match"], relations["open_break"]
     assert isinstance(sale, pa.Table) and isinstance(match, pa.Table) and isinstance(breaks, pa.Table)
     return Matched(sale, match.select(MATCH.names).cast(MATCH), breaks)
+
+
+def _contracted(engine: Engine, given: Matching, relations: Mapping[str, Relation]) -> pa.Table:
+    """Return what contract terms say of the sales of programs that have any, as they stand now."""
+    current, sale = relations["current_row"], relations["sale_match"]
+    terms = engine.run("accrue/row_term", {"version": current, "sale": sale, "contract_term": given.contract_term})
+    named: dict[str, Relation] = {"current_row": current, "sale_match": sale, "row_term": terms}
+    rows = engine.run("reconcile/prepare/termed_row", named, {"day": given.day})
+    stated: dict[str, Relation] = {
+        "row_state": rows,
+        "row_term": terms,
+        "sale": sale,
+        "commission_tolerance": given.commission_tolerance,
+    }
+    return engine.run("accrue/contracted", stated)
 
 
 _NAMES = {"break": "open_break"}
@@ -146,7 +171,7 @@ _READS: dict[str, tuple[str, ...]] = {
     "missing_conversion": ("conversion", "click", "program", "grouped_sale", "sale_match", "partner_model"),
     "break": (
         "current_row", "grouped_sale", "sale_match", "duplicate", "conflict", "missing_conversion", "settled_match",
-        "decision", "cashback_rule", "fx_rate", "sale_day",
+        "decision", "cashback_rule", "fx_rate", "sale_day", "contracted", "commission_tolerance",
     ),
     "accepted_click": ("decision", "click"),
     "sale": (
@@ -212,7 +237,8 @@ def _require(path: Path, schema: pa.Schema) -> None:
         raise Stop(f"there is no file {path}: name a Parquet file") from error
     except pa.ArrowInvalid as error:
         raise Stop(f"{path} is no Parquet file: {error}") from error
-    if missing := [name for name in schema.names if name not in present.names]:
+    needed = [name for name in schema.names if name not in TRANSACTION_OPTIONAL]
+    if missing := [name for name in needed if name not in present.names]:
         raise Stop(f"{path} lacks the columns {', '.join(missing)}: the canonical schema has {', '.join(schema.names)}")
 
 

@@ -16,10 +16,22 @@ import pyarrow as pa
 
 from etl.core.connector import ConnectorFacts
 from etl.core.context import Context, StageResult
-from etl.core.engine import Engine, Relation
+from etl.core.engine import Engine, Files, Relation
 from etl.core.kept import BREAK_FOUND, OPENING_BREAKS, REMITTANCE_BREAKS, KeptTable, keep
 from etl.core.money import exponent
-from etl.core.schemas import CASHBACK_RULE, CLICK, CONVERSION, FX_RATE, MATCH, PROGRAM, TEXT, TRANSACTION, VERSION
+from etl.core.schemas import (
+    CASHBACK_RULE,
+    CLICK,
+    CONTRACT_TERM,
+    CONVERSION,
+    FX_RATE,
+    MATCH,
+    PROGRAM,
+    TEXT,
+    TRANSACTION,
+    VERSION,
+)
+from etl.core.target import commission_tolerance
 from etl.core.warehouse import Connection, fetch, lock
 from etl.match import (
     DECISION,
@@ -165,7 +177,8 @@ def _computed(
     deliveries = fetch(connection, _ACCEPTED, _DELIVERY)
     model = _partner_model(context, facts)
     scope = _scope(context, deliveries)
-    rows = _objects(context, deliveries["object_path"].to_pylist(), TRANSACTION)
+    # A file of an older day lacks columns that a newer one has, and tells none of them.
+    rows = Files([context.lake.local(path) for path in deliveries["object_path"].to_pylist()], TRANSACTION)
     relations: dict[str, Relation] = {"delivery_scope": scope, "partner_model": model, "transaction_row": rows}
     observation = run_step(engine, "prepare/observation", relations, {"books_zone": zone})
     rejected = fetch(connection, _REJECTED, REJECTED_KEY)
@@ -202,6 +215,10 @@ def _computed(
             fx_rate=fetch(
                 connection, f"SELECT {', '.join(FX_RATE.names)} FROM ref.fx_rate ORDER BY 1, 2, 3, 5", FX_RATE
             ),
+            contract_term=fetch(
+                connection, f"SELECT {', '.join(CONTRACT_TERM.names)} FROM ref.contract_term ORDER BY 1", CONTRACT_TERM
+            ),
+            commission_tolerance=commission_tolerance(context.configuration),
         ),
     )
 

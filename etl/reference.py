@@ -1,4 +1,4 @@
-"""Load programs and cashback rules from CSV: validity-dated, a second load writes nothing, known terms never change."""
+"""Load programs, cashback rules and contract terms from CSV: dated, loaded once, and known ones never change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from etl.core.context import Context, StageResult
-from etl.core.schemas import CASHBACK_RULE, PROGRAM
+from etl.core.schemas import CASHBACK_RULE, CONTRACT_TERM, PROGRAM
 from etl.core.typed_csv import Column, Value, currency, instant, number, one_of, read_csv, stop_with, text, whole
 from etl.core.warehouse import Connection, copy_in, fetch, lock
 
@@ -74,6 +74,24 @@ _RULE = _Relation(
     renamed=(),
     exclusive=(("program_id",),),
 )
+_TERM = _Relation(
+    "ref.contract_term",
+    "contract term",
+    CONTRACT_TERM,
+    (
+        Column("term_id", text),
+        Column("program_id", text),
+        Column("commission_group", text, True),
+        Column("customer_type", text, True),
+        Column("basis", one_of("rate", "fixed")),
+        Column("value", number(11, 6)),
+        Column("currency", currency),
+        *_VALIDITY,
+    ),
+    key=("term_id",),
+    renamed=(),
+    exclusive=(("program_id", "commission_group", "customer_type"),),
+)
 
 
 def load_programs(context: Context, csv_path: Path) -> StageResult:
@@ -91,6 +109,14 @@ def load_rules(context: Context, csv_path: Path) -> StageResult:
     A known rule_id may only get an end where it had none. Stop as `load_programs` does.
     """
     return _load(context, csv_path, _RULE)
+
+
+def load_terms(context: Context, csv_path: Path) -> StageResult:
+    """Load contract terms from CSV and return how many are new, changed and known.
+
+    A known term_id may only get an end where it had none. Stop as `load_programs` does.
+    """
+    return _load(context, csv_path, _TERM)
 
 
 def _load(context: Context, path: Path, relation: _Relation) -> StageResult:

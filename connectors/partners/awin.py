@@ -5,7 +5,8 @@ Auth: a token of the user, `Authorization: Bearer`. Paging: none. Window: 31 day
 both ends are inclusive. Rate: 20 calls a minute for the *user*, over all accounts; 429 without Retry-After.
 Amounts: JSON numbers, kept as text. Zone: naive times in the zone asked for, cut to the minute.
 Reversals: mutating (the same id changes; declined rows keep their amounts; `amended` says the amounts did).
-Quirks: `clickRefs` holds only the references that were set, or is null, or only the second is set.
+Quirks: `clickRefs` holds only the references that were set, or is null, or only the second is set. `transactionParts`
+names the commission group of each part.
 """
 
 from __future__ import annotations
@@ -73,7 +74,11 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     "order_ref": ("orderRef",),
     "paid_to_publisher": ("paidToPublisher",),
     "payment_id": ("paymentId",),
+    "customer_acquisition": ("customerAcquisition",),
 }
+_PARTS = "transactionParts"
+SEVERAL = "several"
+"""The commission group of a transaction whose parts are of different ones."""
 
 
 class Awin:
@@ -81,7 +86,7 @@ class Awin:
 
     facts = ConnectorFacts(
         partner="awin",
-        parse_version=1,
+        parse_version=2,
         version_clock=VersionClock.OBSERVED,
         clock_precision_seconds=1,
         reversal_model=ReversalModel.MUTATING,
@@ -143,7 +148,7 @@ class Awin:
 
     def flatten(self, parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         """Yield the transactions of the JSON arrays as text columns."""
-        return batches(tuple(_PATHS), _rows(parts))
+        return batches((*_PATHS, "commission_group"), _rows(parts))
 
 
 def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken]:
@@ -169,4 +174,14 @@ def _row(element: dict[str, Json]) -> Values | Broken:
                 str(element)[:RAW_CHARACTERS_MAX],
             )
         values.append(value)
-    return tuple(values)
+    return (*values, _commission_group(element.get(_PARTS)))
+
+
+def _commission_group(parts: Json) -> str | None:
+    """Return the code of the one commission group of all parts, SEVERAL if there are more, None if none is told."""
+    told = parts if isinstance(parts, list) else []
+    codes = {
+        part.get("commissionGroupCode") or part.get("commissionGroupId") for part in told if isinstance(part, dict)
+    }
+    groups = {code for code in codes if isinstance(code, str) and code.strip()}
+    return SEVERAL if len(groups) > 1 else next(iter(groups), None)

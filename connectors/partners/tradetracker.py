@@ -66,6 +66,7 @@ _ARRAY_TYPE = f"{{{SOAP_ENCODING}}}arrayType"
 _ELEMENTS = {
     "id": "ID",
     "campaign_id": "campaign",
+    "campaign_product_id": "campaignProduct",
     "reference": "reference",
     "transaction_type": "transactionType",
     "transaction_status": "transactionStatus",
@@ -80,6 +81,8 @@ _ELEMENTS = {
     "paid_out": "paidOut",
 }
 _WANTED = frozenset(_ELEMENTS.values())
+_NAMED = frozenset({"campaign", "campaignProduct"})
+"""Elements that hold an id among others; of these the id is taken."""
 
 
 class TradeTracker:
@@ -87,7 +90,7 @@ class TradeTracker:
 
     facts = ConnectorFacts(
         partner="tradetracker",
-        parse_version=1,
+        parse_version=2,
         version_clock=VersionClock.OBSERVED,
         clock_precision_seconds=1,
         reversal_model=ReversalModel.MUTATING,
@@ -285,9 +288,9 @@ def _row(element: etree._Element, told: dict[str, str | None]) -> Values | Broke
             continue
         if name in values:
             return Broken(f"{name} stands twice in the row", _shown(element))
-        if name != "campaign" and (len(child) or child.get("href") is not None):
+        if name not in _NAMED and (len(child) or child.get("href") is not None):
             return Broken(f"{name} holds elements or a reference where a value was expected", _shown(element))
-        values[name] = _campaign(child, told) if name == "campaign" else _text(child)
+        values[name] = _id(child, told) if name in _NAMED else _text(child)
     return tuple([values.get(name) for name in _ELEMENTS.values()])
 
 
@@ -295,12 +298,12 @@ def _shown(element: etree._Element) -> str:
     return etree.tostring(element, encoding="unicode", with_tail=False)
 
 
-def _campaign(campaign: etree._Element, told: dict[str, str | None]) -> str | None:
-    reference = campaign.get("href")
+def _id(element: etree._Element, told: dict[str, str | None]) -> str | None:
+    reference = element.get("href")
     if reference is not None:
         return told.get(reference.removeprefix("#"))
-    found = _text(campaign.find("{*}ID"))
-    name = campaign.get("id")
+    found = _text(element.find("{*}ID"))
+    name = element.get("id")
     if name is not None:
         told[name] = found
     return found

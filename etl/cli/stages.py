@@ -91,10 +91,13 @@ def keys_create(path: Annotated[Path, typer.Argument(help="Where to write it; re
 
 @reference.command("load")
 def reference_load(
-    folder: Annotated[Path | None, typer.Argument(help="Folder with programs.csv and cashback_rules.csv.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder with programs.csv, cashback_rules.csv and, if you like, contract_terms.csv."),
+    ] = None,
     day: Day = None,
 ) -> None:
-    """Load programs and cashback rules from CSV; a second run writes nothing, a changed term is refused."""
+    """Load programs, cashback rules and contract terms; a second run writes nothing, a changed one is refused."""
     if folder is not None:
         os.environ["TALLYBACK_REFERENCE"] = str(folder)
     run_one("reference", "reference", day)

@@ -57,6 +57,8 @@ class PartnerAccount:
     remittance: RemittanceLayout = RemittanceLayout()
     payment_days: int = 0
     payment_threshold_minor: int = 0
+    commission_tolerance: str = "0"
+    commission_tolerance_share: str = "0"
 
 
 @dataclass(frozen=True, slots=True)

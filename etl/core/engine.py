@@ -24,8 +24,17 @@ _WITH_MACROS = frozenset({"parse", "ledger"})
 INSTANCES_MAX = 4
 SQL_ROOT = Path(__file__).resolve().parent.parent.parent / "sql"
 
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Parquet files, or none, read as one relation with all columns of `schema`: one that a file lacks is null."""
+
+    paths: Sequence[Path]
+    schema: pa.Schema
+
+
 # PyArrow has no types of its own here, so the alias is a string to the checker.
-Relation: TypeAlias = "pa.Table | pa.RecordBatchReader | Path | Sequence[Path]"
+Relation: TypeAlias = "pa.Table | pa.RecordBatchReader | Path | Sequence[Path] | Files"
 Parameter = str | int | bool | date | datetime | Decimal | None
 
 
@@ -129,13 +138,26 @@ def register(connection: duckdb.DuckDBPyConnection, name: str, relation: Relatio
     if isinstance(relation, pa.Table | pa.RecordBatchReader):
         connection.register(name, relation)
         return
+    if isinstance(relation, Files):
+        if not relation.paths:
+            connection.register(name, relation.schema.empty_table())
+            return
+        connection.register(f"{name}_columns", relation.schema.empty_table())
+        connection.execute(
+            f'CREATE TEMP VIEW "{name}" AS SELECT * FROM "{name}_columns" UNION ALL BY NAME'
+            f" SELECT * FROM {_parquet(relation.paths, is_by_name=True)}"
+        )
+        return
     paths = [relation] if isinstance(relation, Path) else list(relation)
     if not paths:
         raise Stop(f"relation {name} has no files: give an empty table with its schema instead")
+    connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT * FROM {_parquet(paths)}')
+
+
+def _parquet(paths: Sequence[Path], *, is_by_name: bool = False) -> str:
     listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
-    connection.execute(
-        f'CREATE TEMP VIEW "{name}" AS SELECT * FROM read_parquet([{listed}], hive_partitioning = false)'
-    )
+    by_name = ", union_by_name = true" if is_by_name else ""
+    return f"read_parquet([{listed}], hive_partitioning = false{by_name})"
 
 
 def keep(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> None:

@@ -62,11 +62,17 @@ TRANSACTION = pa.schema(
         pa.field("sale_amount", AMOUNT, nullable=False),
         pa.field("commission_amount", AMOUNT, nullable=False),
         pa.field("currency", TEXT, nullable=False),
+        # What the partner's terms may depend on, where it tells them.
+        pa.field("commission_group", TEXT),
+        pa.field("customer_type", TEXT),
         pa.field("delivery_id", TEXT, nullable=False),
         pa.field("row_number", pa.int64(), nullable=False),
         pa.field("content_hash", TEXT, nullable=False),
     ]
 )
+
+TRANSACTION_OPTIONAL = frozenset({"commission_group", "customer_type"})
+"""Columns that a file of transactions may lack: it then tells none of them."""
 
 PROGRAM = pa.schema(
     [
@@ -98,6 +104,35 @@ CASHBACK_RULE = pa.schema(
         pa.field("valid_until", INSTANT),
     ]
 )
+
+# What a partner owes us for a sale or lead, by contract.
+CONTRACT_TERM = pa.schema(
+    [
+        pa.field("term_id", TEXT, nullable=False),
+        pa.field("program_id", TEXT, nullable=False),
+        # Null: for all that no term names.
+        pa.field("commission_group", TEXT),
+        pa.field("customer_type", TEXT),
+        pa.field("basis", TEXT, nullable=False),
+        # A share of the sale amount for rate, an amount of `currency` for fixed.
+        pa.field("value", pa.decimal128(18, 6), nullable=False),
+        pa.field("currency", TEXT, nullable=False),
+        pa.field("valid_from", INSTANT, nullable=False),
+        pa.field("valid_until", INSTANT),
+    ]
+)
+
+# By how much commission may differ from the contract before somebody must look, per account beyond what rounding does.
+COMMISSION_TOLERANCE = pa.schema(
+    [
+        pa.field("partner_account", TEXT, nullable=False),
+        pa.field("amount", AMOUNT, nullable=False),
+        pa.field("share", RATE, nullable=False),
+    ]
+)
+
+# What sql/accrue/contracted says of a sale, as others read it.
+CONTRACTED = pa.schema([pa.field("sale_id", TEXT), pa.field("expected_amount", pa.decimal128(20, 10))])
 
 FX_RATE = pa.schema(
     [
@@ -200,6 +235,7 @@ TABLES: dict[str, pa.Schema] = {
     "transaction": TRANSACTION,
     "program": PROGRAM,
     "cashback_rule": CASHBACK_RULE,
+    "contract_term": CONTRACT_TERM,
     "fx_rate": FX_RATE,
     "match": MATCH,
     "break": BREAK,

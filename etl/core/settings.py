@@ -25,7 +25,10 @@ class Settings(BaseSettings):
     temporary: Path = Field(default=Path(".tallyback/temporary"), description="scratch space; may be emptied at rest")
     reports: Path = Field(default=Path(".tallyback/reports"), description="where reports and exports are written")
     key_file: Path = Field(default=Path(".tallyback/keys"), description="keys that encrypt personal data, mode 0600")
-    reference: Path | None = Field(default=None, description="folder with programs.csv and cashback_rules.csv")
+    reference: Path | None = Field(
+        default=None,
+        description="folder with programs.csv, cashback_rules.csv and, if there is one, contract_terms.csv",
+    )
     rates: Path | None = Field(default=None, description="the ECB's eurofxref-hist file, csv, zip or gz")
     remittances: Path | None = Field(
         default=None, description="folder with what partners paid: <partner_account>/*.csv, loaded by the stage remit"

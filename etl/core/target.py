@@ -13,11 +13,21 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.core.configuration import Configuration
 from etl.core.context import Context
 from etl.core.engine import Engine, Relation
 from etl.core.errors import Stop
 from etl.core.money import PARTNER_SCALE, conversion_rate, exponent
-from etl.core.schemas import CASHBACK_RULE, FX_RATE, INSTANT, PROGRAM, TEXT, VERSION
+from etl.core.schemas import (
+    CASHBACK_RULE,
+    COMMISSION_TOLERANCE,
+    CONTRACT_TERM,
+    FX_RATE,
+    INSTANT,
+    PROGRAM,
+    TEXT,
+    VERSION,
+)
 from etl.core.warehouse import Connection, fetch
 
 VERSION_FACT = pa.schema(
@@ -25,7 +35,7 @@ VERSION_FACT = pa.schema(
         VERSION.field(name)
         for name in (
             "sale_id transaction_id line_id version_no is_absent kind status partner_paid sale_amount commission_amount"
-            " currency effective_on"
+            " currency commission_group customer_type effective_on"
         ).split()
     ]
 )
@@ -108,6 +118,8 @@ class Facts:
     account_setting: pa.Table
     base_currency: str
     payment: pa.Table = field(default_factory=PAYMENT.empty_table)
+    contract_term: pa.Table = field(default_factory=CONTRACT_TERM.empty_table)
+    commission_tolerance: pa.Table = field(default_factory=COMMISSION_TOLERANCE.empty_table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +233,23 @@ def row_states(engine: Engine, facts: Facts, day: date) -> pa.Table:
         raise Stop(f"an amount of a sale is too large to be booked ({error}): look for a wrong version") from error
 
 
+def row_terms(engine: Engine, facts: Facts) -> pa.Table:
+    """Return the contract term that holds for each row of a sale (sql/accrue/row_term.sql)."""
+    named: dict[str, Relation] = {"version": facts.version, "sale": facts.sale, "contract_term": facts.contract_term}
+    return engine.run("accrue/row_term", named)
+
+
+def contracted(engine: Engine, facts: Facts, states: pa.Table, terms: pa.Table) -> pa.Table:
+    """Return what each sale reports and what its contract says of it, day by day (sql/accrue/contracted.sql)."""
+    named: dict[str, Relation] = {
+        "row_state": states,
+        "row_term": terms,
+        "sale": facts.sale,
+        "commission_tolerance": facts.commission_tolerance,
+    }
+    return engine.run("accrue/contracted", named)
+
+
 def target(engine: Engine, facts: Facts, day: date) -> Target:
     """Return the target of every sale in `facts` as of `day`; Stop if an amount is too large to be counted."""
     currencies = {
@@ -236,8 +265,10 @@ def target(engine: Engine, facts: Facts, day: date) -> Target:
         "account_setting": facts.account_setting,
         "conversion_rate": conversion_rates(facts),
     }
-    relations["row_state"] = row_states(engine, facts, day)
+    states = row_states(engine, facts, day)
+    relations["row_state"] = states
     try:
+        relations["contracted"] = contracted(engine, facts, states, row_terms(engine, facts))
         cashback = engine.run("accrue/cashback", relations)
         relations["cashback"] = cashback
         relations["share"] = engine.run("accrue/share", relations)
@@ -271,6 +302,8 @@ def read_facts(context: Context, connection: Connection, sales: Sequence[str] | 
         account_setting=pa.table(settings, schema=_ACCOUNT_SETTING),
         base_currency=context.entity.base_currency,
         payment=_without(fetch(connection, _PAYMENTS, PAYMENT, (sales_named, sales_named)), opened),
+        contract_term=_select(connection, "ref.contract_term", CONTRACT_TERM),
+        commission_tolerance=commission_tolerance(context.configuration),
     )
     unknown = set(pc.unique(facts.sale["partner_account"]).to_pylist()) - set(settings["partner_account"])
     if unknown:
@@ -279,6 +312,19 @@ def read_facts(context: Context, connection: Connection, sales: Sequence[str] | 
             " back; without it their books would be taken to zero"
         )
     return facts
+
+
+def commission_tolerance(configuration: Configuration) -> pa.Table:
+    """Return by how much commission may differ from the contract, for each account (schema COMMISSION_TOLERANCE)."""
+    rows = [
+        {
+            "partner_account": account.name,
+            "amount": Decimal(account.commission_tolerance),
+            "share": Decimal(account.commission_tolerance_share),
+        }
+        for account in configuration.accounts
+    ]
+    return pa.Table.from_pylist(rows, schema=COMMISSION_TOLERANCE)
 
 
 def read_posted(

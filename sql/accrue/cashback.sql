@@ -1,10 +1,9 @@
 -- purpose: the cashback of a sale after every day on which it changed, rounded once, on both sides of the ledger.
 -- grain: one sale at one step, of sales that earn cashback by a rule valid at the click.
--- reads: row_state, sale, cashback_rule, conversion_rate, currency_unit.
+-- reads: contracted, sale, cashback_rule, conversion_rate, currency_unit.
 -- key: sale_id, step_on.
--- The value before rounding has ten digits. What the partner reports above its contract does not raise what we promise;
--- each row may have been rounded by half a cent. A sale that waits for a rate, or whose rows differ in currency, earns
--- nothing yet (is_waiting).
+-- The value before rounding has ten digits. What the partner reports above its contract does not raise what we
+-- promise. A sale that waits for a rate, or whose rows differ in currency, earns nothing yet (is_waiting).
 WITH ruled AS (
     SELECT s.sale_id, s.sale_on, r.basis, r.value, r.cap, r.currency AS rule_currency, r.rounding
     FROM sale AS s
@@ -13,30 +12,6 @@ WITH ruled AS (
         AND (r.valid_until IS NULL OR s.clicked_at < r.valid_until)
     WHERE s.outcome = 'matched' AND s.earns_cashback AND s.member_id IS NOT NULL
     QUALIFY ROW_NUMBER() OVER (PARTITION BY s.sale_id ORDER BY r.valid_from DESC, r.rule_id) = 1
-),
-net AS (
-    SELECT sale_id, step_on,
-        CAST(SUM(commission_amount) AS DECIMAL(18, 4)) AS commission_amount,
-        CAST(SUM(sale_amount) AS DECIMAL(18, 4)) AS sale_amount,
-        COUNT(*) AS row_count,
-        COUNT(*) FILTER (WHERE kind = 'sale') AS sale_row_count,
-        COUNT(DISTINCT currency) AS currency_count,
-        MIN(currency) AS currency,
-        MIN(commission_rate) AS commission_rate
-    FROM row_state
-    WHERE status <> 'declined'
-    GROUP BY sale_id, step_on
-),
-contracted AS (
-    SELECT n.sale_id, n.step_on, n.sale_amount, n.currency, n.currency_count,
-        CAST(n.commission_amount AS DECIMAL(20, 10)) AS reported_amount,
-        CASE WHEN n.sale_row_count > 0
-            THEN CAST(CAST(n.sale_amount AS DECIMAL(19, 4)) * CAST(n.commission_rate AS DECIMAL(9, 6)) AS DECIMAL(20, 10))
-        END AS contract_amount,
-        GREATEST(CAST(0.01 AS DECIMAL(20, 10)), CAST(CAST(n.row_count AS DECIMAL(9, 0)) * 0.005 AS DECIMAL(20, 10)))
-            AS tolerance
-    FROM net AS n
-    WHERE n.commission_amount > 0
 ),
 counted AS (
     SELECT c.sale_id, c.step_on, u.sale_on, u.basis, u.rule_currency, u.cap, u.rounding,
@@ -47,13 +22,14 @@ counted AS (
             WHEN 'sale_rate' THEN CAST(u.value AS DECIMAL(17, 6))
                 * CAST(GREATEST(c.sale_amount, CAST(0 AS DECIMAL(18, 4))) AS DECIMAL(20, 10))
             ELSE CAST(u.value AS DECIMAL(17, 6)) * CASE
-                WHEN c.reported_amount > c.contract_amount + c.tolerance
-                    THEN GREATEST(c.contract_amount, CAST(0 AS DECIMAL(20, 10)))
-                ELSE c.reported_amount
+                WHEN CAST(c.commission_amount AS DECIMAL(20, 10)) > c.expected_amount + c.tolerance
+                    THEN GREATEST(c.expected_amount, CAST(0 AS DECIMAL(20, 10)))
+                ELSE CAST(c.commission_amount AS DECIMAL(20, 10))
             END
         END AS DECIMAL(20, 10)) AS unrounded
     FROM contracted AS c
     JOIN ruled AS u ON u.sale_id = c.sale_id
+    WHERE c.commission_amount > 0
 ),
 converted AS (
     SELECT c.sale_id, c.step_on, c.rule_currency, c.source_currency, c.rounding, c.unrounded, c.cap,

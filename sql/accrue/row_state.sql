@@ -24,7 +24,7 @@ WITH resolved AS (
 ),
 lasting AS (
     SELECT sale_id, transaction_id, line_id, kind, status, partner_paid, sale_amount, commission_amount, currency,
-        effective_on,
+        commission_group, customer_type, effective_on,
         LEAD(effective_on) OVER (PARTITION BY sale_id, transaction_id, line_id ORDER BY version_no) AS until_on
     FROM version
     WHERE NOT is_absent
@@ -60,7 +60,7 @@ SELECT t.sale_id, t.step_on, l.transaction_id, l.line_id, l.kind,
     END AS status,
     l.partner_paid, l.sale_amount, l.commission_amount,
     CAST(ROUND(CAST(l.commission_amount AS DECIMAL(28, 4)) * 10000, 0) AS BIGINT) AS commission_minor,
-    l.currency, r.commission_rate, r.sale_on
+    l.currency, l.commission_group, l.customer_type, r.commission_rate, r.sale_on
 FROM step AS t
 JOIN resolved AS r ON r.sale_id = t.sale_id
 JOIN lasting AS l

@@ -28,7 +28,14 @@ WITH typed AS (
         coalesce(present(decline_reason), present(amend_reason)) AS reason,
         money(sale_amount) AS sale_amount,
         money(commission_amount) AS commission_amount,
-        currency(commission_currency) AS currency
+        currency(commission_currency) AS currency,
+        present(commission_group) AS commission_group,
+        CASE lower(present(customer_acquisition))
+            WHEN 'new' THEN 'new'
+            WHEN 'existing' THEN 'existing'
+            WHEN 'returning' THEN 'existing'
+            ELSE lower(present(customer_acquisition))
+        END AS customer_type
     FROM flat
 ), judged AS (
     SELECT
@@ -84,14 +91,16 @@ WITH typed AS (
         reason,
         sale_amount,
         commission_amount,
-        currency
+        currency,
+        commission_group,
+        customer_type
     FROM typed
 )
 SELECT
     partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
     program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at, occurred_precision_seconds,
     processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason, sale_amount, commission_amount,
-    currency, delivery_id, row_number, content_hash(judged) AS content_hash,
+    currency, commission_group, customer_type, delivery_id, row_number, content_hash(judged) AS content_hash,
     reject.rule AS reject_rule, reject.column_name AS reject_column, reject.value AS reject_value,
     reject.reason AS reject_reason
 FROM judged

@@ -113,4 +113,6 @@ CREATE OR REPLACE TEMP MACRO content_hash(r) AS sha256(
     || hashed_value('sale_amount', r.sale_amount)
     || hashed_value('commission_amount', r.commission_amount)
     || hashed_text('currency', r.currency)
+    || hashed_text('commission_group', r.commission_group)
+    || hashed_text('customer_type', r.customer_type)
 );

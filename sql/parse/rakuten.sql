@@ -75,14 +75,16 @@ WITH typed AS (
         CAST(NULL AS VARCHAR) AS reason,
         sale_amount,
         commission_amount,
-        currency
+        currency,
+        CAST(NULL AS VARCHAR) AS commission_group,
+        CAST(NULL AS VARCHAR) AS customer_type
     FROM told
 )
 SELECT
     partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
     program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at, occurred_precision_seconds,
     processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason, sale_amount, commission_amount,
-    currency, delivery_id, row_number, content_hash(judged) AS content_hash,
+    currency, commission_group, customer_type, delivery_id, row_number, content_hash(judged) AS content_hash,
     reject.rule AS reject_rule, reject.column_name AS reject_column, reject.value AS reject_value,
     reject.reason AS reject_reason
 FROM judged

@@ -22,7 +22,8 @@ WITH typed AS (
         CASE WHEN transaction_type = 'lead' AND present(order_amount) IS NULL THEN CAST(0 AS DECIMAL(18, 4))
              ELSE money(order_amount) END AS sale_amount,
         money(commission) AS commission_amount,
-        currency(currency) AS currency
+        currency(currency) AS currency,
+        present(campaign_product_id) AS commission_group
     FROM flat
 ), judged AS (
     SELECT
@@ -74,14 +75,16 @@ WITH typed AS (
         reason,
         sale_amount,
         commission_amount,
-        currency
+        currency,
+        commission_group,
+        CAST(NULL AS VARCHAR) AS customer_type
     FROM typed
 )
 SELECT
     partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
     program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at, occurred_precision_seconds,
     processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason, sale_amount, commission_amount,
-    currency, delivery_id, row_number, content_hash(judged) AS content_hash,
+    currency, commission_group, customer_type, delivery_id, row_number, content_hash(judged) AS content_hash,
     reject.rule AS reject_rule, reject.column_name AS reject_column, reject.value AS reject_value,
     reject.reason AS reject_reason
 FROM judged

@@ -1,18 +1,26 @@
 -- purpose: what a person must look at: every break that no standing decision has answered.
 -- grain: one kind of break of one row; what is about a whole sale is told of its leading row.
 -- reads: current_row, grouped_sale, sale_match, duplicate, conflict, missing_conversion, settled_match, decision,
---        cashback_rule, fx_rate, sale_day. Parameters day, base_currency (null: no books, so no rates are missed).
+--        cashback_rule, fx_rate, sale_day, contracted, commission_tolerance. Parameters day, base_currency (null: no books, so no rates are missed).
 -- key: partner_account, transaction_id, line_id, kind.
 -- A decision answers the evidence it was made on: when that changes, its hash does, and the break is open again.
 WITH of_sale AS (
     SELECT s.partner, s.partner_account, s.transaction_id, s.line_id, s.sale_id, s.currency, s.standing_count,
         s.net_sale_amount, s.net_commission_amount, s.kind AS row_kind, s.is_reduction, s.is_currency_mixed,
         m.program_id, m.program_currency, m.break_kind, m.expected, m.found, m.outcome, m.click_id, m.clicked_at,
-        CAST(m.commission_rate * CAST(s.net_sale_amount AS DECIMAL(28, 4)) AS DECIMAL(28, 10)) AS contract_amount,
+        CASE
+            WHEN c.sale_id IS NOT NULL THEN CAST(c.expected_amount AS DECIMAL(28, 10))
+            WHEN s.kind = 'sale'
+                THEN CAST(m.commission_rate * CAST(s.net_sale_amount AS DECIMAL(28, 4)) AS DECIMAL(28, 10))
+        END AS contract_amount,
+        COALESCE(t.amount, CAST(0 AS DECIMAL(18, 4))) AS tolerated_amount,
+        COALESCE(t.share, CAST(0 AS DECIMAL(9, 6))) AS tolerated_share,
         d.sale_on
     FROM grouped_sale AS s
     JOIN sale_match AS m ON m.sale_id = s.sale_id
     JOIN sale_day AS d ON d.sale_id = s.sale_id
+    LEFT JOIN contracted AS c ON c.sale_id = s.sale_id
+    LEFT JOIN commission_tolerance AS t ON t.partner_account = s.partner_account
 ),
 rate_needed AS (
     SELECT sale_id, sale_on, currency FROM of_sale WHERE standing_count > 0 AND currency <> $base_currency
@@ -61,10 +69,15 @@ found AS (
         currency, TRUE AS is_holding
     FROM of_sale
     WHERE contract_amount IS NOT NULL AND standing_count > 0 AND currency = program_currency AND NOT is_currency_mixed
-        AND NOT is_reduction AND row_kind = 'sale'
-        -- Each row may have been rounded by half a cent.
+        AND NOT is_reduction
+        -- Each row may have been rounded by half a cent; an account may be given more.
         AND ABS(CAST(net_commission_amount AS DECIMAL(28, 10)) - contract_amount)
-            > GREATEST(CAST(0.01 AS DECIMAL(28, 10)), CAST(0.005 AS DECIMAL(9, 4)) * CAST(standing_count AS DECIMAL(18, 0)))
+            > GREATEST(
+                CAST(0.01 AS DECIMAL(28, 10)),
+                CAST(0.005 AS DECIMAL(9, 4)) * CAST(standing_count AS DECIMAL(18, 0)),
+                CAST(tolerated_amount AS DECIMAL(28, 10)),
+                CAST(ROUND(ABS(contract_amount) * tolerated_share, 10) AS DECIMAL(28, 10))
+            )
     UNION ALL
     SELECT s.partner, s.partner_account, s.transaction_id, s.line_id, 'rate_missing' AS kind, s.sale_id,
         'a rate of ' || r.currency || ' on ' || CAST(s.sale_on AS VARCHAR) AS expected, 'none' AS found,

@@ -46,6 +46,7 @@ made AS (
 SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id, l.kind, l.order_ref, l.partner_program_id,
     l.program_id, l.click_ref, l.partner_clicked_at, l.partner_clicked_precision_seconds, l.occurred_at,
     l.occurred_precision_seconds, l.status, l.partner_paid, l.reason, l.sale_amount, l.commission_amount, l.currency,
+    l.commission_group, l.customer_type,
     l.first_sale_amount, l.first_commission_amount,
     l.first_sale_amount < 0 OR l.first_commission_amount < 0 AS is_reduction,
     (l.first_sale_amount < 0 OR l.first_commission_amount < 0)

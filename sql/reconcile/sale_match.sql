@@ -32,7 +32,7 @@ doubted AS (
     GROUP BY sale_id
 ),
 judged AS (
-    SELECT s.sale_id, s.is_reduction, s.kind, s.is_ref_mixed, s.is_click_unexpected, s.click_ref, s.occurred_at,
+    SELECT s.sale_id, s.partner_account, s.is_reduction, s.kind, s.is_ref_mixed, s.is_click_unexpected, s.click_ref, s.occurred_at,
         s.occurred_until, s.program_id AS sale_program_id, s.partner,
         CASE WHEN e.sale_id IS NOT NULL THEN 'click_ref' ELSE b.rule END AS rule,
         e.sale_id IS NOT NULL AS is_exact,
@@ -89,7 +89,8 @@ said AS (
         END AS verdict
     FROM timed AS t
 )
-SELECT sale_id, program_id, merchant_id, program_currency, commission_rate, lookback_days, validation_days,
+SELECT sale_id, partner_account, program_id, merchant_id, program_currency, commission_rate, lookback_days,
+    validation_days, occurred_at,
     CASE WHEN verdict IS NULL THEN 'matched' WHEN verdict = 'waiting' THEN 'waiting' ELSE 'unmatched' END AS outcome,
     CASE WHEN verdict IS NULL THEN rule END AS rule,
     CASE WHEN verdict IS NULL THEN click_id END AS click_id,

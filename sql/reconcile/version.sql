@@ -43,7 +43,8 @@ gone AS (
     SELECT t.partner, t.partner_account, t.transaction_id, t.line_id, t.kind, t.original_transaction_id, t.order_ref,
         t.partner_program_id, t.program_id, t.click_ref, t.partner_clicked_at, t.partner_clicked_precision_seconds,
         t.occurred_at, t.occurred_precision_seconds, t.processed_at, t.modified_at, t.status, t.raw_status,
-        t.partner_paid, t.payment_ref, t.reason, t.sale_amount, t.commission_amount, t.currency,
+        t.partner_paid, t.payment_ref, t.reason, t.sale_amount, t.commission_amount, t.currency, t.commission_group,
+        t.customer_type,
         s.delivery_id, CAST(0 AS BIGINT) AS row_number, t.content_hash, s.observed_at, t.clock_at, t.occurred_on,
         t.processed_on, t.modified_on, s.observed_on, s.from_at, s.until_at
     FROM silent AS s
@@ -59,15 +60,15 @@ word AS (
     SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref,
         partner_program_id, program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
         occurred_precision_seconds, processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason,
-        sale_amount, commission_amount, currency, delivery_id, row_number, content_hash, observed_at, clock_at,
-        occurred_on, processed_on, modified_on, observed_on, is_absent
+        sale_amount, commission_amount, currency, commission_group, customer_type, delivery_id, row_number, content_hash,
+        observed_at, clock_at, occurred_on, processed_on, modified_on, observed_on, is_absent
     FROM told
     UNION ALL
     SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref,
         partner_program_id, program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
         occurred_precision_seconds, processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason,
-        sale_amount, commission_amount, currency, delivery_id, row_number, content_hash, observed_at, clock_at,
-        occurred_on, processed_on, modified_on, observed_on, TRUE AS is_absent
+        sale_amount, commission_amount, currency, commission_group, customer_type, delivery_id, row_number, content_hash,
+        observed_at, clock_at, occurred_on, processed_on, modified_on, observed_on, TRUE AS is_absent
     FROM gone
     WHERE occurred_at >= from_at AND occurred_at < until_at
 ),
@@ -120,8 +121,8 @@ dated AS (
 SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
     program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
     occurred_precision_seconds, processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason,
-    sale_amount, commission_amount, currency, delivery_id, row_number, content_hash, observed_at, version_no, is_absent,
-    sale_id,
+    sale_amount, commission_amount, currency, commission_group, customer_type, delivery_id, row_number, content_hash,
+    observed_at, version_no, is_absent, sale_id,
     MAX(told_on) OVER (
         PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no
         ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW

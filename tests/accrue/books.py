@@ -16,7 +16,7 @@ from etl.core.context import Context, StageResult
 from etl.core.engine import Engine
 from etl.core.lake import FolderLake
 from etl.core.warehouse import Warehouse
-from tests.accrue.naive import Books, Program, Rule, Sale, Version, World
+from tests.accrue.naive import Books, Program, Rule, Sale, Term, Version, World
 
 NOON = datetime.fromisoformat("2026-03-01T12:00")
 BEGIN = datetime.fromisoformat("2025-01-01T00:00")
@@ -60,6 +60,12 @@ def rule(value: str = "0.5", **changes: object) -> Rule:
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]  # a test names the fields it means
 
 
+def term(value: str = "0.1", **changes: object) -> Term:
+    """Return the contract term of the plain program: a tenth of the sale, for all groups and customers."""
+    plain = Term("c1", "p1", None, None, "rate", Decimal(value), "EUR", BEGIN, None)
+    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]  # a test names the fields it means
+
+
 def world(versions: Iterable[Version], **changes: object) -> World:
     """Return a world of the plain sale, program and rule with these versions."""
     plain = World(tuple(versions), (sale(),), (Program("p1", Decimal("0.1"), 30),), (rule(),), {}, dict(ACCOUNTS))
@@ -69,7 +75,9 @@ def world(versions: Iterable[Version], **changes: object) -> World:
 def write(url: str, facts: World) -> None:
     """Replace the facts of the warehouse by these; the ledger stays as it is."""
     with psycopg.connect(url) as connection:
-        connection.execute("TRUNCATE ref.program, ref.cashback_rule, ref.fx_rate, ops.sale, ops.transaction_version")
+        connection.execute(
+            "TRUNCATE ref.program, ref.cashback_rule, ref.contract_term, ref.fx_rate, ops.sale, ops.transaction_version"
+        )
         connection.execute("DELETE FROM ops.remittance_allocation WHERE remittance_id = 'told'")
         with connection.cursor() as cursor:
             cursor.executemany(
@@ -79,6 +87,10 @@ def write(url: str, facts: World) -> None:
             cursor.executemany(
                 "INSERT INTO ref.cashback_rule VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 [dataclasses.astuple(each) for each in facts.rules],
+            )
+            cursor.executemany(
+                "INSERT INTO ref.contract_term VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                [dataclasses.astuple(each) for each in facts.terms],
             )
             cursor.executemany(
                 "INSERT INTO ref.fx_rate VALUES (%s, 'EUR', %s, %s, 'ecb')",
@@ -94,13 +106,14 @@ def write(url: str, facts: World) -> None:
                 "INSERT INTO ops.transaction_version (partner, partner_account, transaction_id, line_id, kind,"
                 " occurred_at, occurred_precision_seconds, status, partner_paid, sale_amount, commission_amount,"
                 " currency, delivery_id, row_number, content_hash, observed_at, version_no, is_absent, sale_id,"
-                " effective_on, payment_ref, processed_at) VALUES ('awin', %s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s,"
-                " 'd', 1, 'h', %s, %s, %s, %s, %s, %s, %s)",
+                " effective_on, payment_ref, processed_at, commission_group, customer_type) VALUES ('awin', %s, %s, %s,"
+                " %s, %s, 0, %s, %s, %s, %s, %s, 'd', 1, 'h', %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 [
                     (
                         v.sale_id.partition(":")[0], v.transaction_id, v.line_id, v.kind, NOON, v.status,
                         v.partner_paid, v.sale_amount, v.commission_amount, v.currency, NOON, v.version_no,
-                        v.is_absent, v.sale_id, v.effective_on, v.payment_ref, v.processed_on,
+                        v.is_absent, v.sale_id, v.effective_on, v.payment_ref, v.processed_on, v.commission_group,
+                        v.customer_type,
                     )
                     for v in facts.versions
                 ],

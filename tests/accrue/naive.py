@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -32,6 +32,8 @@ class Version:
     payment_ref: str | None = None
     # When the partner processed it, which is later than it is true; of the first version of a row.
     processed_on: date | None = None
+    commission_group: str | None = None
+    customer_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,21 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """What a contract says of a program: a share of the sale (rate), or so much for each (fixed)."""
+
+    term_id: str
+    program_id: str
+    commission_group: str | None
+    customer_type: str | None
+    basis: str
+    value: Decimal
+    currency: str
+    valid_from: datetime
+    valid_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """All facts of a small world. `rates` is units of a currency for one euro, by (currency, day)."""
 
@@ -100,6 +117,9 @@ class World:
     rates: dict[tuple[str, date], Decimal]
     payable_on: dict[str, str]
     payments: tuple[Payment, ...] = ()
+    terms: tuple[Term, ...] = ()
+    # By account: an amount, and a share of what is expected.
+    tolerance: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
 
 
 def rounded(value: Fraction, rounding: str) -> int:
@@ -290,12 +310,9 @@ def _cashback(world: World, sale: Sale, rows: list[Version]) -> tuple[int, int, 
     if rule.basis != "fixed" and len(currencies) > 1:
         return None
     source = rule.currency if rule.basis == "fixed" else currencies.pop()
-    program = _program(world, sale)
-    rate = None if program is None else program.commission_rate
-    if rate is not None and any(row.kind == "sale" for row in rows):
-        contract = Fraction(rate) * amount
-        if commission - contract > max(Fraction(1, 100), Fraction(len(rows), 200)):
-            commission = max(contract, Fraction(0))
+    contract = expected(world, sale, rows)
+    if contract is not None and commission - contract > tolerated(world, sale, rows, contract):
+        commission = max(contract, Fraction(0))
     value = Fraction(rule.value)
     if rule.basis == "commission_share":
         value *= commission
@@ -313,3 +330,57 @@ def _cashback(world: World, sale: Sale, rows: list[Version]) -> tuple[int, int, 
     if member_minor == 0:
         return None
     return member_minor, rounded(at_source * 10**4, "half_even"), source, rule
+
+
+def expected(world: World, sale: Sale, rows: list[Version]) -> Fraction | None:
+    """Return what the contract says of the rows that stand, None if it says nothing of them."""
+    at = sale.clicked_at or sale.occurred_at
+    terms = [each for each in world.terms if each.program_id == sale.program_id and _is_in_force(each, at)]
+    if not terms:
+        program = _program(world, sale)
+        rate = None if program is None else program.commission_rate
+        if rate is None or not any(row.kind == "sale" for row in rows):
+            return None
+        return Fraction(rate) * sum((Fraction(row.sale_amount) for row in rows), Fraction(0))
+    told = [each for each in world.versions if each.sale_id == sale.sale_id]
+    total = Fraction(0)
+    takes_back = [row for row in rows if row.sale_amount < 0 or row.commission_amount < 0]
+    is_gone = bool(takes_back) and sum(row.commission_amount for row in rows) <= 0
+    for row in rows:
+        term = _term(terms, row, told)
+        if row.kind == "bonus" or (row.kind == "lead" and (term is None or term.basis != "fixed")):
+            total += Fraction(row.commission_amount)
+        elif term is None:
+            return None
+        elif term.basis == "rate":
+            total += Fraction(term.value) * Fraction(row.sale_amount)
+        elif row not in takes_back and not is_gone:
+            total += Fraction(term.value)
+    return total
+
+
+def tolerated(world: World, sale: Sale, rows: list[Version], contract: Fraction) -> Fraction:
+    """Return by how much commission may differ from its contract."""
+    amount, share = world.tolerance.get(sale.partner_account, (Decimal(0), Decimal(0)))
+    relative = Fraction(rounded(abs(contract) * Fraction(share) * 10**10, "half_up"), 10**10)
+    return max(Fraction(1, 100), Fraction(len(rows), 200), Fraction(amount), relative)
+
+
+def _is_in_force(term: Term, at: datetime) -> bool:
+    return term.valid_from <= at and (term.valid_until is None or at < term.valid_until)
+
+
+def _term(terms: list[Term], row: Version, told: list[Version]) -> Term | None:
+    """Return the narrowest term that fits the row; what it does not tell is what all of its sale tells."""
+    groups = {each.commission_group for each in told} - {None}
+    customers = {each.customer_type for each in told} - {None}
+    group = row.commission_group or (min(map(str, groups)) if len(groups) == 1 else None)
+    customer = row.customer_type or (min(map(str, customers)) if len(customers) == 1 else None)
+    fitting = [
+        each
+        for each in terms
+        if each.currency == row.currency
+        and (each.commission_group == group or (each.commission_group is None and group != "several"))
+        and each.customer_type in (None, customer)
+    ]
+    return min(fitting, key=lambda each: (each.commission_group is None, each.customer_type is None), default=None)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from etl.accrue import accrue
 from etl.core.engine import Engine
-from etl.core.schemas import CASHBACK_RULE, FX_RATE, PROGRAM
+from etl.core.schemas import CASHBACK_RULE, COMMISSION_TOLERANCE, CONTRACT_TERM, FX_RATE, PROGRAM
 from etl.core.target import PAYMENT, SALE_FACT, VERSION_FACT, Facts, target
 from etl.verify import verify
 from tests.accrue import naive
@@ -53,6 +53,8 @@ def _row(draw: st.DrawFn, sale_id: str, line: int, currency: str) -> list[naive.
             draw(st.sampled_from(("sale", "sale", "sale", "lead"))),
             draw(st.booleans()),
             number > 1 and draw(st.integers(0, 5)) == 5,
+            commission_group=draw(st.sampled_from((None, "toys", "toys", "several"))),
+            customer_type=draw(st.sampled_from((None, "new", "existing"))),
         )
         for number, on in enumerate(days, start=1)
     ]
@@ -127,7 +129,23 @@ def worlds(draw: st.DrawFn) -> naive.World:
         rates,
         dict(ACCOUNTS),
         tuple(draw(_payments([each for _, versions in sales for each in versions]))),
+        tuple(draw(_terms())),
+        draw(st.sampled_from(({}, {"shop_a": (Decimal("0.5"), Decimal("0.02"))}))),
     )
+
+
+@st.composite
+def _terms(draw: st.DrawFn) -> list[naive.Term]:
+    """Return contract terms of one program, or none: for some groups and customers, from some day on."""
+    begins_at = datetime.combine(draw(_days(-10, 10)), time(0))
+    scopes = draw(st.sets(st.tuples(st.sampled_from((None, "toys")), st.sampled_from((None, "new"))), max_size=3))
+    found = []
+    for number, (group, customer) in enumerate(sorted(scopes, key=str)):
+        basis = draw(st.sampled_from(("rate", "rate", "fixed")))
+        value = draw(_decimals("0", "0.3", 6) if basis == "rate" else _decimals("0", "20", 2))
+        end = draw(st.sampled_from((None, begins_at + timedelta(days=9))))
+        found.append(naive.Term(f"c{number}", "p1", group, customer, basis, value, "EUR", begins_at, end))
+    return found
 
 
 @st.composite
@@ -175,6 +193,14 @@ def _facts(facts: naive.World) -> Facts:
         account_setting=pa.table([list(ACCOUNTS), list(ACCOUNTS.values())], ["partner_account", "cashback_payable_on"]),
         base_currency="EUR",
         payment=_table([asdict(each) for each in facts.payments], PAYMENT),
+        contract_term=_table([asdict(each) for each in facts.terms], CONTRACT_TERM),
+        commission_tolerance=_table(
+            [
+                {"partner_account": name, "amount": amount, "share": share}
+                for name, (amount, share) in facts.tolerance.items()
+            ],
+            COMMISSION_TOLERANCE,
+        ),
     )
 
 
@@ -225,12 +251,15 @@ def test_facts_in_any_order_split_and_repetition_make_the_same_books(
     warehouse_url: str, tmp_path: Path, facts: naive.World, data: st.DataObject
 ) -> None:
     _empty_the_books(warehouse_url)
+    # What an account tolerates is configuration, which stays as it is.
+    facts = replace(facts, tolerance={})
     for number, day in enumerate(sorted(data.draw(st.lists(_days(0, 90), max_size=2), label="days"))):
         part = replace(
             facts,
             versions=tuple(each for each in facts.versions if data.draw(st.booleans())),
             payments=tuple(each for each in facts.payments if data.draw(st.booleans())),
             rules=tuple(each for each in facts.rules if data.draw(st.booleans())),
+            terms=tuple(each for each in facts.terms if data.draw(st.booleans())),
             rates={key: rate for key, rate in facts.rates.items() if data.draw(st.booleans())},
             sales=tuple(
                 each if data.draw(st.booleans()) else replace(each, outcome="waiting", member_id=None, clicked_at=None)

@@ -15,6 +15,7 @@ KEYS = {
     "transaction": ("partner", "partner_account", "transaction_id", "line_id"),
     "program": ("program_id", "valid_from"),
     "cashback_rule": ("rule_id",),
+    "contract_term": ("term_id",),
     "fx_rate": ("rate_on", "base", "quote", "source"),
     "match": ("partner", "partner_account", "transaction_id", "line_id"),
     "break": ("partner", "partner_account", "transaction_id", "line_id", "kind"),

@@ -9,12 +9,12 @@ from typing import Any
 
 TEXTS = {
     "kind", "original_transaction_id", "order_ref", "partner_program_id", "click_ref", "status", "raw_status",
-    "payment_ref", "reason", "currency",
+    "payment_ref", "reason", "currency", "commission_group", "customer_type",
 }  # fmt: skip
 ORDER = (
     "kind", "original_transaction_id", "order_ref", "partner_program_id", "click_ref", "partner_clicked_at",
     "occurred_at", "processed_at", "modified_at", "status", "raw_status", "partner_paid", "payment_ref", "reason",
-    "sale_amount", "commission_amount", "currency",
+    "sale_amount", "commission_amount", "currency", "commission_group", "customer_type",
 )  # fmt: skip
 
 

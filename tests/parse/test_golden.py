@@ -35,8 +35,8 @@ GOLDEN: dict[str, dict[str, Any]] = {
         "partner_clicked_precision_seconds": 1, "occurred_at": datetime(2026, 9, 1, 8, 15, 22),
         "occurred_precision_seconds": 1, "processed_at": None, "status": "approved", "raw_status": "accepted",
         "partner_paid": False, "payment_ref": None, "reason": None, "sale_amount": Decimal("62.0000"),
-        "commission_amount": Decimal("3.1000"), "currency": "EUR",
-        "content_hash": "f7326e86f1fa84c639dbf1ef9ee9727455d90bf6b4b07852d6a677bc3735bb52",
+        "commission_amount": Decimal("3.1000"), "currency": "EUR", "commission_group": "1",
+        "content_hash": "8283c808cc7f94cab1d8f4caa62801b385321cf67e777020018f13025af87ea0",
     },
     "rakuten": {
         "transaction_id": "00AA11BB22CC33DD44EE55FF66007788", "kind": "sale", "order_ref": "W-5512",
@@ -62,6 +62,7 @@ def test_a_recorded_answer_becomes_exactly_this_transaction(partner: str, tmp_pa
     fixed = {
         "partner": partner, "partner_account": f"{partner}_main", "line_id": "", "original_transaction_id": None,
         "program_id": None, "modified_at": None, "delivery_id": "d1", "row_number": 1,
+        "commission_group": None, "customer_type": None,
     }  # fmt: skip
     assert good.to_pylist() == [{name: {**fixed, **GOLDEN[partner]}[name] for name in TRANSACTION.names}]
     assert good.schema == TRANSACTION
@@ -89,6 +90,25 @@ def test_every_status_word_has_one_meaning(partner: str, word: str, status: str,
     }[partner]()
     good, _ = parsed(partner, tmp_path, content)
     assert [(row["status"], row["raw_status"]) for row in good.to_pylist()] == [(status, word)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "acquisition", "group", "customer"),
+    [
+        ([{"commissionGroupCode": "TOYS", "commissionGroupId": 12}], "NEW", "TOYS", "new"),
+        ([{"commissionGroupId": 12}, {"commissionGroupId": 12}], "returning", "12", "existing"),
+        ([{"commissionGroupCode": "TOYS"}, {"commissionGroupCode": "CD"}], "lapsed", "several", "lapsed"),
+        ([], None, None, None),
+        (None, " ", None, None),
+    ],
+)
+def test_what_terms_depend_on_is_taken_from_awin(
+    parts: Any, acquisition: str | None, group: str | None, customer: str | None, tmp_path: Path
+) -> None:
+    answer = awin_answer(awin_row(transactionParts=parts, customerAcquisition=acquisition))
+    good, bad = parsed("awin", tmp_path, answer)
+    assert [(row["commission_group"], row["customer_type"]) for row in good.to_pylist()] == [(group, customer)]
+    assert bad.num_rows == 0
 
 
 AMOUNT = {"amount": 62.0, "currency": "GBP"}

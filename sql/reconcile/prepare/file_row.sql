@@ -45,7 +45,8 @@ made AS (
 SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id,
     l.kind, l.order_ref, l.partner_program_id, l.program_id, l.click_ref, l.partner_clicked_at,
     l.partner_clicked_precision_seconds, l.occurred_at, l.occurred_precision_seconds, l.status, l.partner_paid,
-    l.reason, l.sale_amount, l.commission_amount, l.currency, l.sale_amount AS first_sale_amount,
+    l.reason, l.sale_amount, l.commission_amount, l.currency, CAST(NULL AS VARCHAR) AS commission_group,
+    CAST(NULL AS VARCHAR) AS customer_type, l.sale_amount AS first_sale_amount,
     l.commission_amount AS first_commission_amount, l.is_reduction,
     l.is_reduction AND CASE
         WHEN m.made_at IS NOT NULL THEN coalesce(l.processed_at >= m.made_at + INTERVAL 1 HOUR, l.kind = 'adjustment')

@@ -13,7 +13,8 @@ WITH clocked AS (
 SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
     program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
     occurred_precision_seconds, processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason,
-    sale_amount, commission_amount, currency, delivery_id, row_number, content_hash, observed_at,
+    sale_amount, commission_amount, currency, commission_group, customer_type, delivery_id, row_number, content_hash,
+    observed_at,
     make_timestamp(epoch_us(clock) - epoch_us(clock) % (greatest(clock_precision_seconds, 1)::BIGINT * 1000000))
         AS clock_at,
     CAST(occurred_at AT TIME ZONE 'UTC' AT TIME ZONE $books_zone AS DATE) AS occurred_on,
