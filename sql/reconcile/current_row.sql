@@ -2,7 +2,7 @@
 -- grain: one transaction row.
 -- reads: version.
 -- key: partner_account, transaction_id, line_id.
--- A correction is a reduction that came later than the rows that make the sale; a discount is one that came with them,
+-- A correction takes back or states anew, and came later than the rows that make the sale; a discount came with them,
 -- however late all of them were processed.
 -- An absent version does not move what holds: the last word told does, and is_absent says that it is held.
 WITH counted AS (
@@ -33,14 +33,15 @@ changed AS (
     QUALIFY ROW_NUMBER() OVER (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no DESC) = 1
 ),
 latest AS (
-    SELECT t.*
+    SELECT t.*, first_sale_amount < 0 OR first_commission_amount < 0 AS is_reduction,
+        kind = 'adjustment' AND original_transaction_id IS NOT NULL AS is_named_change
     FROM told AS t
     QUALIFY ROW_NUMBER() OVER (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no DESC) = 1
 ),
 made AS (
     SELECT sale_id, MIN(processed_at) AS made_at
     FROM latest
-    WHERE NOT (first_sale_amount < 0 OR first_commission_amount < 0)
+    WHERE NOT is_reduction AND NOT is_named_change
     GROUP BY sale_id
 )
 SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id, l.kind, l.order_ref, l.partner_program_id,
@@ -48,8 +49,8 @@ SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id, l.k
     l.occurred_precision_seconds, l.status, l.partner_paid, l.reason, l.sale_amount, l.commission_amount, l.currency,
     l.commission_group, l.customer_type,
     l.first_sale_amount, l.first_commission_amount,
-    l.first_sale_amount < 0 OR l.first_commission_amount < 0 AS is_reduction,
-    (l.first_sale_amount < 0 OR l.first_commission_amount < 0)
+    l.is_reduction,
+    (l.is_reduction OR l.is_named_change)
         AND CASE
             WHEN m.made_at IS NOT NULL THEN COALESCE(l.processed_at >= m.made_at + INTERVAL 1 HOUR, l.kind = 'adjustment')
             ELSE l.kind = 'adjustment' OR COALESCE(l.processed_at >= l.occurred_at + INTERVAL 1 HOUR, FALSE)

@@ -3,7 +3,8 @@
 -- reads: grouped_sale, sale_match.
 -- key: sale_id.
 -- Told twice is: same merchant, currency and first amount, and the same order reference, or the same click reference
--- within a minute (or what the partner's clock tells). The smallest (occurred_at, key) wins; what is declined claims
+-- within a minute (or what the partner's clock tells; one that tells less than the hour is no evidence: the sum of a day
+-- is no second sale because another day has the same). The smallest (occurred_at, key) wins; what is declined claims
 -- nothing, so it does not compete.
 WITH competing AS (
     SELECT s.sale_id, s.partner, s.partner_account, s.transaction_id, s.line_id, s.currency, s.first_sale_amount,
@@ -27,7 +28,7 @@ by_click AS (
         LAG(occurred_at) OVER told AS winner_at,
         LAG(occurred_precision_seconds) OVER told AS winner_precision_seconds
     FROM competing
-    WHERE click_ref IS NOT NULL
+    WHERE click_ref IS NOT NULL AND occurred_precision_seconds <= 3600
     WINDOW told AS (
         PARTITION BY merchant_id, currency, first_sale_amount, click_ref
         ORDER BY occurred_at, partner, partner_account, sale_id

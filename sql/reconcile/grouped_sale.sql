@@ -3,13 +3,15 @@
 -- reads: current_row, program.
 -- key: sale_id.
 -- What a sale says of its click comes from the rows that make it, not from those that reduce it. The leading row, its
--- earliest, stands for it in breaks. The program is the one valid at the sale, else at the click the partner tells.
+-- earliest that corrects nothing, stands for it in breaks. The program is the one valid at the sale, else at the click the partner tells.
 WITH lead_row AS (
     SELECT sale_id, partner, partner_account, transaction_id, line_id, kind, reason, partner_program_id, program_id,
-        occurred_at, occurred_precision_seconds, currency, is_reduction,
+        occurred_at, occurred_precision_seconds, currency,
+        -- A sale of corrections only has no original.
+        is_reduction OR is_correction AS is_reduction,
         occurred_at + INTERVAL 1 SECOND * GREATEST(occurred_precision_seconds, 0) AS occurred_until
     FROM current_row
-    QUALIFY ROW_NUMBER() OVER (PARTITION BY sale_id ORDER BY is_reduction, occurred_at, transaction_id, line_id) = 1
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY sale_id ORDER BY is_reduction, is_correction, occurred_at, transaction_id, line_id) = 1
 ),
 total AS (
     SELECT sale_id,

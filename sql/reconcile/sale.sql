@@ -34,6 +34,8 @@ suspect AS (
     JOIN orphan AS o
         ON o.partner_account = s.partner_account AND o.currency = s.currency
         AND o.partner_program_id = s.partner_program_id AND o.first_net_amount = -s.first_sale_amount
+    -- Leads and sums of clicks have no sale amount, which is not an amount they share.
+    WHERE s.first_sale_amount <> 0
 ),
 held AS (
     SELECT sale_id FROM open_break WHERE is_holding AND sale_id IS NOT NULL

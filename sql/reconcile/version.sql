@@ -5,7 +5,8 @@
 -- Version order is the partner's one clock, cut to its precision, then when we saw it, then the row. A version is a
 -- content that differs from the one before it, so one seen earlier may come back. A row that a complete answer for its
 -- window leaves out becomes a version that is absent, unless the row may be among that answer's rejects; it takes the
--- clock of the word before it, so that the same word heard again stands after it.
+-- clock of the word before it, so that the same word heard again stands after it. Of a partner that tells sums (aggregate)
+-- a complete answer tells the whole day anew: what it leaves out has not vanished, it is zero.
 WITH judged AS (
     SELECT o.*,
         MIN(content_hash) OVER moment <> MAX(content_hash) OVER moment AS is_contradicted
@@ -64,13 +65,21 @@ word AS (
         observed_at, clock_at, occurred_on, processed_on, modified_on, observed_on, is_absent
     FROM told
     UNION ALL
-    SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref,
-        partner_program_id, program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
-        occurred_precision_seconds, processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason,
-        sale_amount, commission_amount, currency, commission_group, customer_type, delivery_id, row_number, content_hash,
-        observed_at, clock_at, occurred_on, processed_on, modified_on, observed_on, TRUE AS is_absent
-    FROM gone
-    WHERE occurred_at >= from_at AND occurred_at < until_at
+    SELECT g.partner, g.partner_account, g.transaction_id, g.line_id, g.kind, g.original_transaction_id, g.order_ref,
+        g.partner_program_id, g.program_id, g.click_ref, g.partner_clicked_at, g.partner_clicked_precision_seconds,
+        g.occurred_at, g.occurred_precision_seconds, g.processed_at, g.modified_at, g.status, g.raw_status,
+        g.partner_paid, g.payment_ref, g.reason,
+        CASE WHEN m.reversal_model = 'aggregate' THEN CAST(0 AS DECIMAL(18, 4)) ELSE g.sale_amount END AS sale_amount,
+        CASE WHEN m.reversal_model = 'aggregate' THEN CAST(0 AS DECIMAL(18, 4)) ELSE g.commission_amount END
+            AS commission_amount,
+        g.currency, g.commission_group, g.customer_type, g.delivery_id, g.row_number,
+        -- Its content is that it is not there, whatever stood there before.
+        CASE WHEN m.reversal_model = 'aggregate' THEN sha256('left out: zero') ELSE g.content_hash END AS content_hash,
+        g.observed_at, g.clock_at, g.occurred_on, g.processed_on, g.modified_on, g.observed_on,
+        m.reversal_model <> 'aggregate' AS is_absent
+    FROM gone AS g
+    JOIN partner_model AS m ON m.partner_account = g.partner_account
+    WHERE g.occurred_at >= g.from_at AND g.occurred_at < g.until_at
 ),
 compared AS (
     SELECT w.*,
@@ -88,7 +97,10 @@ numbered AS (
         LAG(processed_at) OVER ordered AS processed_before,
         FIRST_VALUE(order_ref) OVER ordered AS first_order_ref,
         FIRST_VALUE(partner_program_id) OVER ordered AS first_partner_program_id,
-        FIRST_VALUE(original_transaction_id) OVER ordered AS first_original_id
+        FIRST_VALUE(original_transaction_id) OVER ordered AS first_original_id,
+        -- What takes a sale back or states it anew: an amount below zero, or an adjustment of an original it names.
+        FIRST_VALUE(sale_amount < 0 OR commission_amount < 0
+            OR (kind = 'adjustment' AND original_transaction_id IS NOT NULL)) OVER ordered AS is_change
     FROM compared AS c
     WHERE hash_before IS NULL OR hash_before <> content_hash OR absent_before <> is_absent
     WINDOW ordered AS (
@@ -96,27 +108,63 @@ numbered AS (
         ORDER BY clock_at, observed_at, row_number, delivery_id, content_hash
     )
 ),
+-- A day's sum below zero takes back what earlier days gave: it belongs to the last day of its program and reference that
+-- it fits into.
+day_sum AS (
+    SELECT n.partner_account, n.transaction_id, n.line_id, n.partner_program_id, n.click_ref, n.currency, n.occurred_at,
+        n.sale_amount, n.commission_amount, n.is_change
+    FROM numbered AS n
+    JOIN partner_model AS m ON m.partner_account = n.partner_account
+    WHERE n.version_no = 1 AND m.reversal_model = 'aggregate' AND n.click_ref IS NOT NULL
+),
+taken_back AS (
+    SELECT b.partner_account, b.transaction_id, b.line_id, g.transaction_id AS original_id
+    FROM day_sum AS b
+    JOIN day_sum AS g
+        ON g.partner_account = b.partner_account AND g.partner_program_id = b.partner_program_id
+        AND g.click_ref = b.click_ref AND g.currency = b.currency
+    WHERE b.is_change AND NOT g.is_change AND g.occurred_at < b.occurred_at
+        AND g.sale_amount + b.sale_amount >= 0 AND g.commission_amount + b.commission_amount >= 0
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY b.partner_account, b.transaction_id, b.line_id
+        ORDER BY g.occurred_at DESC, g.transaction_id DESC, g.line_id DESC
+    ) = 1
+),
+-- The first version names the sale, so that a row stays in it whatever it says later.
+named AS (
+    SELECT n.*, m.reversal_model,
+        n.partner_account || ':' || CASE
+            WHEN b.original_id IS NOT NULL THEN b.original_id
+            WHEN m.reversal_model = 'signed_rows' AND m.signed_row_link = 'original'
+                THEN COALESCE(n.first_original_id, n.transaction_id)
+            WHEN m.reversal_model = 'signed_rows' AND n.first_order_ref IS NOT NULL
+                THEN COALESCE(n.first_partner_program_id, '') || '/' || n.first_order_ref
+            ELSE n.transaction_id
+        END AS sale_id
+    FROM numbered AS n
+    JOIN partner_model AS m ON m.partner_account = n.partner_account
+    LEFT JOIN taken_back AS b
+        ON b.partner_account = n.partner_account AND b.transaction_id = n.transaction_id AND b.line_id = n.line_id
+),
+-- A discount comes with the rows that make the sale, however late all of them were processed; what comes later changes it,
+-- be it less or more.
+begun AS (
+    SELECT d.*,
+        MIN(CASE WHEN version_no = 1 AND NOT is_change THEN processed_at END) OVER (PARTITION BY sale_id) AS made_at
+    FROM named AS d
+),
 dated AS (
-    SELECT n.*,
+    SELECT b.*,
         CASE
-            WHEN version_no = 1 AND m.reversal_model = 'signed_rows' AND (sale_amount < 0 OR commission_amount < 0)
-                AND processed_at >= occurred_at + INTERVAL 1 HOUR THEN processed_on
+            WHEN version_no = 1 AND reversal_model = 'signed_rows'
+                AND processed_at >= COALESCE(made_at, occurred_at) + INTERVAL 1 HOUR THEN processed_on
             WHEN version_no = 1 THEN occurred_on
             WHEN is_absent THEN observed_on
             WHEN modified_on IS NOT NULL THEN modified_on
             WHEN processed_on IS NOT NULL AND processed_at IS DISTINCT FROM processed_before THEN processed_on
             ELSE observed_on
-        END AS told_on,
-        -- The first version names the sale, so that a row stays in it whatever it says later.
-        n.partner_account || ':' || CASE
-            WHEN m.reversal_model = 'signed_rows' AND m.signed_row_link = 'original'
-                THEN COALESCE(first_original_id, transaction_id)
-            WHEN m.reversal_model = 'signed_rows' AND first_order_ref IS NOT NULL
-                THEN COALESCE(first_partner_program_id, '') || '/' || first_order_ref
-            ELSE transaction_id
-        END AS sale_id
-    FROM numbered AS n
-    JOIN partner_model AS m ON m.partner_account = n.partner_account
+        END AS told_on
+    FROM begun AS b
 )
 SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
     program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,

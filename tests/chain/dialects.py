@@ -7,11 +7,24 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from tests.chain.worlds import AWIN, RAKUTEN, Report
-from tests.parse.answers import awin_row, rakuten_answer, tradetracker_answer, tradetracker_row
+from tests.chain.worlds import AWIN, KELKOO, KELKOO_DAYS, NETWORKS, RAKUTEN, Report
+from tests.parse.answers import (
+    awin_row,
+    kelkoo_answer,
+    kelkoo_row,
+    rakuten_answer,
+    tradetracker_answer,
+    tradetracker_row,
+)
 from tests.reconcile.naive import Row
 
-ZONES = {"awin": "Europe/Berlin", "tradetracker": "Europe/Amsterdam", "rakuten": "UTC", "clocked": "UTC"}
+ZONES = {
+    "awin": "Europe/Berlin",
+    "clocked": "UTC",
+    "kelkoo": "Europe/Paris",
+    "rakuten": "UTC",
+    "tradetracker": "Europe/Amsterdam",
+}
 
 
 def content_of(report: Report) -> tuple[bytes, str]:
@@ -22,6 +35,9 @@ def content_of(report: Report) -> tuple[bytes, str]:
     if partner == RAKUTEN:
         rows = [_rakuten(told) for told in report.rows]
         return rakuten_answer(*rows or ["No Results Found"]), f"text/csv;network={report.network}"
+    if partner == KELKOO:
+        content = kelkoo_answer(*(_kelkoo(told) for told in report.rows))
+        return content, f"text/xml;country=fr;currency={NETWORKS[report.network]}"
     return tradetracker_answer(*(_tradetracker(told) for told in report.rows)), "text/xml;site=1"
 
 
@@ -81,6 +97,15 @@ def _tradetracker(told: Row) -> str:
         originatingClickDate=offset(told["partner_clicked_at"]),
         rejectionReason=told["reason"],
         paidOut=str(told["partner_paid"]).lower(),
+    )
+
+
+def _kelkoo(told: Row) -> str:
+    day = next(day for day, begin in KELKOO_DAYS.items() if begin == told["occurred_at"])
+    return kelkoo_row(
+        day=None if told["fault"] == "key" else day,
+        Custom1=told["click_ref"],
+        revenue="1e999990" if told["fault"] == "amount" else _amount(told["commission_amount"]),
     )
 
 

@@ -37,8 +37,7 @@ from tests.chain.worlds import CLOCKED, OVERLAP, Report, World
 from tests.reconcile.naive import Row
 
 ENTITY = Entity("house", "EUR", "Europe/Berlin")
-PAYABLE_ON = {"awin_main": "approval", "clocked_main": "approval", "rakuten_main": "approval"}
-PAYABLE_ON["tradetracker_main"] = "partner_paid"
+PAYABLE_ON = {f"{partner}_main": "approval" for partner in ZONES} | {"tradetracker_main": "partner_paid"}
 ACCOUNTS = {
     f"{partner}_main": PartnerAccount(
         f"{partner}_main", partner, ENTITY.name, partner, zone, None, PAYABLE_ON[f"{partner}_main"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,7 @@ from tests.reconcile.worlds import model
 MODELS = [
     model("awin"),
     model("clocked", version_clock="modified", clock_precision_seconds=60),
+    model("kelkoo", reversal_model="aggregate", has_status=False),
     model("rakuten", reversal_model="signed_rows", signed_row_link="order", has_status=False),
     model("tradetracker"),
 ]
@@ -98,6 +99,17 @@ def _delivery(report: Report, delivery_id: str) -> Delivery:
 
 def booked(world: World, answer: Answer, payable_on: dict[str, str]) -> accrual.Books:
     """Return the books that follow from what matching said."""
+    return accrual.books(facts_of(answer, world.programs, world.rules, dict(world.rates), payable_on), world.day)
+
+
+def facts_of(
+    answer: Answer,
+    programs: Iterable[Row],
+    rules: Iterable[Row],
+    rates: dict[tuple[str, date], Decimal],
+    payable_on: dict[str, str],
+) -> accrual.World:
+    """Return the facts of accrual that follow from what matching said."""
     sales = [
         accrual.Sale(
             sale_id,
@@ -121,21 +133,14 @@ def booked(world: World, answer: Answer, payable_on: dict[str, str]) -> accrual.
         for chain in answer.versions.values()
         for each in chain
     ]  # fmt: skip
-    programs = [
+    terms = [
         accrual.Program(
             one["program_id"], one["commission_rate"], one["validation_days"], one["valid_from"], one["valid_until"]
         )
-        for one in world.programs
+        for one in programs
     ]
-    facts = accrual.World(
-        tuple(versions),
-        tuple(sales),
-        tuple(programs),
-        tuple(accrual.Rule(**one) for one in world.rules),
-        dict(world.rates),
-        payable_on,
-    )
-    return accrual.books(facts, world.day)
+    own_rules = tuple(accrual.Rule(**one) for one in rules)
+    return accrual.World(tuple(versions), tuple(sales), tuple(terms), own_rules, rates, payable_on)
 
 
 def told_breaks(answer: Answer) -> dict[tuple[object, ...], Decimal | None]:

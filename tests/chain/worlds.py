@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from etl.core.connector import Window
 from tests.reconcile.naive import Row
 from tests.reconcile.worlds import at, click, conversion, program, row
 
-AWIN, CLOCKED, RAKUTEN, TRADETRACKER = "awin", "clocked", "rakuten", "tradetracker"
+AWIN, CLOCKED, KELKOO, RAKUTEN, TRADETRACKER = "awin", "clocked", "kelkoo", "rakuten", "tradetracker"
 REFS = ["abcdefghijklmnopQRST", "abcdefghijklmnopQRSX", "Zz+9/x=1234567890aaa", "late", "LATE", "plain-1", "plain-2"]
 # What a partner makes of a reference, and whose it was; the last one is nobody's.
 BENT = {
@@ -29,8 +31,10 @@ INSTANTS = [
 ]
 WINDOWS = [Window(date(2026, 2, 27), date(2026, 3, 10)), Window(date(2026, 3, 1), date(2026, 3, 2))]
 # Which of the number's programs is meant depends on the day; the third is nobody's.
-NUMBERS = {AWIN: ["9001", "9002", "9009"], TRADETRACKER: ["777"], RAKUTEN: ["41000"], CLOCKED: ["P5"]}
+NUMBERS = {AWIN: ["9001", "9002", "9009"], TRADETRACKER: ["777"], RAKUTEN: ["41000"], CLOCKED: ["P5"], KELKOO: ["fr"]}
 NETWORKS = {"3": "GBP", "9": "EUR"}
+# Days in Paris, as Kelkoo sums them.
+KELKOO_DAYS = {"2026-02-28": at("02-27 23:00"), "2026-03-01": at("02-28 23:00"), "2026-03-02": at("03-01 23:00")}
 CHANGED_AT = at("03-01 10:00:10")
 OVERLAP = timedelta(hours=6)
 
@@ -74,6 +78,8 @@ def decimals(least: str, most: str, places: int) -> st.SearchStrategy[Decimal]:
 @st.composite
 def orders(draw: st.DrawFn, partner: str, number: int) -> Row:
     """Draw what a row of a partner says at first."""
+    if partner == KELKOO:
+        return draw(totals(number))
     amount = draw(st.sampled_from([Decimal(100), Decimal("40.5"), Decimal("1234.5")]))
     clicked_at = draw(st.sampled_from([None, None, at("03-01 09:00"), at("03-01 08:59:30")]))
     has_clock = partner in (AWIN, TRADETRACKER)
@@ -100,9 +106,45 @@ def orders(draw: st.DrawFn, partner: str, number: int) -> Row:
 
 
 @st.composite
+def totals(draw: st.DrawFn, number: int) -> Row:
+    """Draw the sum of a day: it has no id, and no sale but clicks."""
+    commission = draw(st.sampled_from([Decimal("1.5"), Decimal("1.5"), Decimal("2.0777"), Decimal("-0.5")]))
+    return {
+        "partner": KELKOO,
+        "kind": "lead",
+        "order_ref": None,
+        "partner_program_id": "fr",
+        "click_ref": draw(st.sampled_from([*REFS[:2], REFS[number % len(REFS)], None])),
+        "occurred_at": draw(st.sampled_from(sorted(KELKOO_DAYS.values()))),
+        "occurred_precision_seconds": 86_400,
+        "sale_amount": Decimal("0.0000"),
+        "commission_amount": commission.quantize(Decimal("0.0001")),
+        "status": None,
+    }
+
+
+@st.composite
+def told_totals(draw: st.DrawFn, order: Row, number: int) -> Row:
+    """Draw what an answer says of the sum of a day."""
+    told = dict(order)
+    if draw(st.integers(0, 2)) == 2:
+        told["commission_amount"] = draw(st.sampled_from([Decimal("1.0000"), Decimal("0.0000"), Decimal("-2.0000")]))
+    day = next(day for day, begin in KELKOO_DAYS.items() if begin == told["occurred_at"])
+    ref = told["click_ref"] or ""
+    # A reference that is no name of our own making is in the key as its hash.
+    key = (
+        ref if re.fullmatch("[A-Za-z0-9][A-Za-z0-9._:/-]*", ref) or not ref else "~" + sha256(ref.encode()).hexdigest()
+    )
+    fault = draw(st.sampled_from([None] * 12 + ["key", "amount", "amount"]))
+    return row(f"{day}/fr/{key}", number, **told) | {"fault": fault}
+
+
+@st.composite
 def states(draw: st.DrawFn, order: Row, number: int) -> Row:
     """Draw what a partner says of an order at some moment, and in which line of the file."""
     partner = order["partner"]
+    if partner == KELKOO:
+        return draw(told_totals(order, number))
     told = dict(order)
     if partner == RAKUTEN:
         # What takes back is a row of its own, of the same order and time.
@@ -150,8 +192,8 @@ def reports(draw: st.DrawFn, known: list[Row]) -> Report:
         for _ in range(draw(st.sampled_from([0, 1, 1, 1, 1, 2]))):
             rows.append(draw(states(order, len(rows) + 1)))
     network = draw(st.sampled_from(sorted(NETWORKS)))
-    if partner == RAKUTEN:
-        # One file is of one network, which tells the currency.
+    if partner in (RAKUTEN, KELKOO):
+        # One answer is of one network, or was asked for in one currency, which tells the currency.
         rows = [retold(each, currency=NETWORKS[network]) for each in rows]
     observed_at = at("03-06 08:00") + timedelta(days=draw(st.integers(0, 3)), hours=draw(st.sampled_from([0, 15])))
     return Report(
@@ -174,7 +216,7 @@ def retold(told: Row, **changed: Any) -> Row:
 
 @st.composite
 def programs(draw: st.DrawFn) -> list[Row]:
-    """Draw five programs; the terms of one change at an instant between two sales."""
+    """Draw six programs; the terms of one change at an instant between two sales."""
 
     def drawn(program_id: str, partner: str, number: str, **changed: Any) -> Row:
         return program(
@@ -196,6 +238,7 @@ def programs(draw: st.DrawFn) -> list[Row]:
         drawn("p3", TRADETRACKER, "777"),
         drawn("p4", RAKUTEN, "41000"),
         drawn("p5", CLOCKED, "P5"),
+        drawn("p6", KELKOO, "fr"),
     ]
 
 
@@ -206,7 +249,7 @@ def rules(draw: st.DrawFn) -> list[Row]:
     for program_id, begin, end in (
         ("p1", at("01-01"), at("03-01 09:00")),
         ("p1", at("03-01 09:00"), None),
-        *((name, at("01-01"), None) for name in ("p2", "p3", "p4", "p5")),
+        *((name, at("01-01"), None) for name in ("p2", "p3", "p4", "p5", "p6")),
     ):
         basis = draw(st.sampled_from(["commission_share", "commission_share", "sale_rate", "fixed"]))
         span = {"commission_share": ("0.1", "1.1", 3), "sale_rate": ("0.001", "0.1", 6), "fixed": ("0.01", "9", 4)}
@@ -229,7 +272,7 @@ def rules(draw: st.DrawFn) -> list[Row]:
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """Draw a world; few values, so that keys, references and instants meet."""
-    partners = draw(st.lists(st.sampled_from([AWIN, RAKUTEN, TRADETRACKER, CLOCKED]), min_size=4, max_size=8))
+    partners = draw(st.lists(st.sampled_from([AWIN, KELKOO, RAKUTEN, TRADETRACKER, CLOCKED]), min_size=4, max_size=8))
     known = [draw(orders(partner, number)) for number, partner in enumerate(partners, start=1)]
     told = draw(st.lists(reports(known), min_size=3, max_size=8))
     own = draw(programs())

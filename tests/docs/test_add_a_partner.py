@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from connectors.partners import PARTNERS
+from sandbox.model import AWIN, RAKUTEN, TRADETRACKER
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "how-to-add-a-partner.md"
@@ -25,13 +26,16 @@ def listed(heading: str) -> list[str]:
 
 OWN = listed("Files of the partner")
 SHARED = listed("Files that name it")
+LIVED = listed("To live in the sandbox's world")
+IN_WORLD = (AWIN, RAKUTEN, TRADETRACKER)
 
 
 def test_the_list_and_the_partners_were_found() -> None:
-    assert len(OWN) >= 6
-    assert len(SHARED) >= 8
-    assert len(PARTNERS) >= 3
-    assert PAGE.read_text(encoding="utf-8").count("- [ ]") == len(OWN) + len(SHARED)
+    assert len(OWN) >= 5
+    assert len(SHARED) >= 6
+    assert len(PARTNERS) >= 4
+    assert len(LIVED) >= 5
+    assert PAGE.read_text(encoding="utf-8").count("- [ ]") == len(OWN) + len(SHARED) + len(LIVED)
 
 
 @pytest.mark.parametrize("partner", PARTNERS)
@@ -47,6 +51,13 @@ def test_every_partner_has_every_file_of_its_own(path: str, partner: str) -> Non
 @pytest.mark.parametrize("path", SHARED)
 def test_every_file_that_should_name_a_partner_names_it(path: str, partner: str) -> None:
     assert partner in (ROOT / path).read_text(encoding="utf-8").lower()
+
+
+@pytest.mark.parametrize("partner", IN_WORLD)
+@pytest.mark.parametrize("path", LIVED)
+def test_every_partner_of_the_sandbox_lives_in_it(path: str, partner: str) -> None:
+    file = ROOT / path.format(partner=partner)
+    assert partner in file.read_text(encoding="utf-8").lower()
 
 
 @pytest.mark.parametrize("folder", ["connectors/partners", "sql/parse", "docs/partners"])

@@ -14,8 +14,13 @@ from etl.core.configuration import PartnerAccount
 from etl.core.engine import Engine
 from etl.core.judgement import REJECT, Delivery, Source, parsed_groups
 
-MEDIA = {"awin": "application/json", "tradetracker": "text/xml;site=1", "rakuten": "text/csv;network=3"}
-ZONES = {"awin": "Europe/Berlin", "tradetracker": "Europe/Amsterdam", "rakuten": "UTC"}
+MEDIA = {
+    "awin": "application/json",
+    "kelkoo": "text/xml;country=fr;currency=EUR",
+    "rakuten": "text/csv;network=3",
+    "tradetracker": "text/xml;site=1",
+}
+ZONES = {"awin": "Europe/Berlin", "kelkoo": "Europe/Paris", "rakuten": "UTC", "tradetracker": "Europe/Amsterdam"}
 HEADER = (
     "Member ID (U1),MID,Advertiser Name,Order ID,Transaction Date,Transaction Time,SKU,Sales,# of Items,"
     "Total Commission,Process Date,Process Time,Transaction ID,Referrer URL"
@@ -91,6 +96,19 @@ def tradetracker_answer(*rows: str, declared: int | None = None, prolog: str = "
 def rakuten_answer(*rows: str) -> bytes:
     """Return a report with a byte order mark and the usual header."""
     return ("\ufeff" + "\n".join([HEADER, *rows]) + "\n").encode()
+
+
+def kelkoo_row(**changed: str | None) -> str:
+    """Return the element of one sum; a value given replaces the one it has, None takes the element out."""
+    values: dict[str, str | None] = {"day": "2026-03-01", "Custom1": "c-7f3a", "clicks": "7", "revenue": "1.26"}
+    values |= changed
+    inner = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in values.items() if value is not None)
+    return f"<tracking>{inner}</tracking>"
+
+
+def kelkoo_answer(*rows: str) -> bytes:
+    """Return the statistics that hold these sums."""
+    return f'<?xml version="1.0" encoding="UTF-8"?><trackings>{"".join(rows)}</trackings>'.encode()
 
 
 def parsed(partner: str, folder: Path, *contents: bytes, media_type: str | None = None) -> tuple[pa.Table, pa.Table]:

@@ -13,6 +13,8 @@ from tests.parse.answers import (
     RAKUTEN_ROW,
     awin_answer,
     awin_row,
+    kelkoo_answer,
+    kelkoo_row,
     parsed,
     rakuten_answer,
     tradetracker_answer,
@@ -47,13 +49,27 @@ GOLDEN: dict[str, dict[str, Any]] = {
         "sale_amount": Decimal("40.0000"), "commission_amount": Decimal("2.0250"), "currency": "GBP",
         "content_hash": "b14dbc5a0706a2f0f3dc20e7e0499b5d6c67f0c3427e10deede3f4eac5579dc8",
     },
+    "kelkoo": {
+        "transaction_id": "2026-03-01/fr/c-7f3a", "kind": "lead", "order_ref": None, "partner_program_id": "fr",
+        "click_ref": "c-7f3a", "partner_clicked_at": None, "partner_clicked_precision_seconds": None,
+        "occurred_at": datetime(2026, 2, 28, 23), "occurred_precision_seconds": 86_400, "processed_at": None,
+        "status": None, "raw_status": None, "partner_paid": False, "payment_ref": None, "reason": None,
+        "sale_amount": Decimal("0.0000"), "commission_amount": Decimal("1.2600"), "currency": "EUR",
+        "content_hash": "d8538acbe14c14dd4bf63343d01b0de41547f090470e625065853f23c1b995c3",
+    },
 }  # fmt: skip
 ANSWER = {
     "awin": awin_answer(awin_row()),
     "tradetracker": tradetracker_answer(tradetracker_row()),
     "rakuten": rakuten_answer(RAKUTEN_ROW),
+    "kelkoo": kelkoo_answer(kelkoo_row()),
 }
-NOTHING = {"awin": b"[]", "tradetracker": tradetracker_answer(), "rakuten": rakuten_answer("No Results Found")}
+NOTHING = {
+    "awin": b"[]",
+    "kelkoo": kelkoo_answer(),
+    "rakuten": rakuten_answer("No Results Found"),
+    "tradetracker": tradetracker_answer(),
+}
 
 
 @pytest.mark.parametrize("partner", sorted(GOLDEN))
@@ -148,6 +164,16 @@ REJECTED = [
     ("rakuten", RAKUTEN_ROW.replace("3/1/26,9:31:12", ",9:31:12"), "missing", "occurred_at"),
     ("rakuten", RAKUTEN_ROW + ",more", "broken_row", None),
     ("rakuten", RAKUTEN_ROW.replace('"Shop"', '"Shop'), "broken_row", None),
+    ("kelkoo", kelkoo_row(day=None), "missing", "occurred_at"),
+    ("kelkoo", kelkoo_row(day="01/03/2026"), "malformed", "occurred_at"),
+    ("kelkoo", kelkoo_row(day="2026-02-30"), "malformed", "occurred_at"),
+    ("kelkoo", kelkoo_row(day="2026-03-01T10:00:00"), "malformed", "occurred_at"),
+    ("kelkoo", kelkoo_row(revenue=None), "missing", "commission_amount"),
+    ("kelkoo", kelkoo_row(revenue=" "), "missing", "commission_amount"),
+    ("kelkoo", kelkoo_row(revenue="1,26"), "malformed", "commission_amount"),
+    ("kelkoo", kelkoo_row(revenue="1e999990"), "malformed", "commission_amount"),
+    ("kelkoo", kelkoo_row().replace("</tracking>", "<day>2026-03-02</day></tracking>"), "broken_row", None),
+    ("kelkoo", kelkoo_row().replace("c-7f3a", "<b>c</b>"), "broken_row", None),
 ]  # fmt: skip
 
 
@@ -159,6 +185,7 @@ def test_a_wrong_row_is_a_reject_with_its_reason_and_the_rows_beside_it_stand(
         "awin": (awin_answer, awin_row()),
         "tradetracker": (tradetracker_answer, tradetracker_row()),
         "rakuten": (rakuten_answer, RAKUTEN_ROW),
+        "kelkoo": (kelkoo_answer, kelkoo_row()),
     }[partner]
     good, bad = parsed(partner, tmp_path, answer(right, row, right))  # type: ignore[operator]  # one pair a partner
     assert good["row_number"].to_pylist() == [1, 3]
@@ -257,3 +284,20 @@ def test_an_absent_row_number_never_appears_and_parts_are_counted_on(tmp_path: P
     good, bad = parsed("awin", tmp_path, awin_answer(awin_row(), awin_row(id=2, type="?")), awin_answer(awin_row(id=3)))
     assert sorted([*good["row_number"].to_pylist(), *bad["row_number"].to_pylist()]) == [1, 2, 3]
     assert isinstance(good, pa.Table)
+
+
+def test_a_sum_of_kelkoo_has_the_key_of_its_day_country_and_reference(tmp_path: Path) -> None:
+    refs = [None, "", " ", "a+b/c", "x" * 150, "Ünïcode", "null"]
+    rows = [kelkoo_row(Custom1=ref) for ref in refs]
+    # Clocks are put on in the night to the 29th of March, and back in that to the 25th of October.
+    days = [kelkoo_row(day=day) for day in ("2026-03-29", "2026-10-25")]
+    good, bad = parsed("kelkoo", tmp_path, kelkoo_answer(*rows, *days), media_type="text/xml;country=de;currency=GBP")
+    assert bad.num_rows == 0
+    keys = good["transaction_id"].to_pylist()
+    assert keys[:3] == ["2026-03-01/de/"] * 3
+    assert [key.removeprefix("2026-03-01/de/")[:1] for key in keys[3:7]] == ["~", "~", "~", "~"]
+    assert len(set(keys)) == 7
+    assert max(len(key) for key in keys) < 100
+    assert good["click_ref"].to_pylist()[:4] == [None, None, None, "a+b/c"]
+    assert good["occurred_precision_seconds"].to_pylist()[-2:] == [82_800, 90_000]
+    assert set(good["currency"].to_pylist()) == {"GBP"}

@@ -60,8 +60,8 @@ def reconcile(world: World) -> Answer:
         about[key, kind] = (sale_id, holds)
 
     for sale_id, rows in groups.items():
-        ordered = sorted(rows, key=lambda r: (r["is_reduction"], r["occurred_at"], r["transaction_id"], r["line_id"]))
-        sale = sales[sale_id] = Sale(sale_id, rows, ordered[0], [row for row in rows if not row["is_reduction"]])
+        lead = min(rows, key=_lead_rank)
+        sale = sales[sale_id] = Sale(sale_id, rows, lead, [row for row in rows if not row["is_reduction"]])
         kind = _match(world, sale, clicks)
         if kind is not None:
             tell(sale.key, kind, sale.net("commission_amount"), sale_id, kind == "unknown_program")
@@ -96,6 +96,10 @@ def reconcile(world: World) -> Answer:
     for sale in sales.values():
         _decide(sale, standing, clicks, (sale.key, "duplicate") in breaks)
     return Answer(chains, sales, breaks, held)
+
+
+def _lead_rank(row: Row) -> tuple[Any, ...]:
+    return row["is_reduction"], row["is_correction"], row["occurred_at"], row["transaction_id"], row["line_id"]
 
 
 def _key(row: Row) -> Key:
@@ -163,13 +167,19 @@ def _current(chain: list[Row]) -> Row | None:
 
 
 def _tell_corrections(rows: list[Row]) -> None:
-    """Say of each row of a sale whether it is a reduction that came later than the rows that make the sale."""
-    made = [row["processed_at"] for row in rows if not row["is_reduction"] and row["processed_at"] is not None]
+    """Say of each row whether it takes back or states anew, and came later than the rows that make the sale."""
+    for row in rows:
+        row["is_restated"] = row["kind"] == "adjustment" and row["original_transaction_id"] is not None
+    made = [
+        row["processed_at"]
+        for row in rows
+        if not row["is_reduction"] and not row["is_restated"] and row["processed_at"] is not None
+    ]
     for row in rows:
         begun = min(made) if made else row["occurred_at"]
         late = row["processed_at"] is not None and row["processed_at"] >= begun + timedelta(hours=1)
         is_adjustment = row["kind"] == "adjustment" and (not made or row["processed_at"] is None)
-        row["is_correction"] = row["is_reduction"] and (late or is_adjustment)
+        row["is_correction"] = (row["is_reduction"] or row["is_restated"]) and (late or is_adjustment)
 
 
 def _valid(program: Row, at: datetime | None) -> bool:
@@ -197,7 +207,7 @@ def _match(world: World, sale: Sale, clicks: dict[str, Row]) -> str | None:
         valid = sorted((one for one in known if _valid(one, at)), key=lambda p: p["program_id"])
         if valid and sale.program is None:
             sale.program = max(valid, key=lambda p: p["valid_from"])
-    if lead["is_reduction"] and lead["kind"] != "bonus":
+    if sale.is_orphan and lead["kind"] != "bonus":
         return "reversal_without_original"
     refs = {row["click_ref"] for row in sale.credits if row["click_ref"] is not None}
     if len(refs) > 1:
@@ -287,7 +297,7 @@ def _money(sale: Sale) -> list[tuple[str, Decimal | None]]:
     if currencies != {sale.program["currency"]}:
         return [("currency_differs", reported)]
     rate = sale.program["commission_rate"]
-    if rate is None or sale.lead["kind"] != "sale" or sale.lead["is_reduction"]:
+    if rate is None or sale.lead["kind"] != "sale" or sale.is_orphan:
         return []
     contract = rate * sale.net("sale_amount")
     tolerance = max(Decimal("0.01"), Decimal("0.005") * len(sale.standing))
@@ -318,7 +328,7 @@ def _losers(sales: list[Sale]) -> list[Sale]:
     competing = [
         sale
         for sale in sales
-        if sale.program is not None and sale.standing and not sale.lead["is_reduction"] and sale.first_amount > 0
+        if sale.program is not None and sale.standing and not sale.is_orphan and sale.first_amount > 0
     ]
 
     def rank(sale: Sale) -> tuple[Any, ...]:
@@ -341,15 +351,16 @@ def _is_same(first: Sale, second: Sale) -> bool:
     ref = first.least("click_ref")
     if ref is None or ref != second.least("click_ref"):
         return False
-    seconds = max(60, first.lead["occurred_precision_seconds"], second.lead["occurred_precision_seconds"])
+    precisions = first.lead["occurred_precision_seconds"], second.lead["occurred_precision_seconds"]
+    if max(precisions) > 3600:
+        return False
+    seconds = max(60, *precisions)
     return bool(second.lead["occurred_at"] - first.lead["occurred_at"] <= timedelta(seconds=seconds))
 
 
 def _is_possible(orphan: Sale, sale: Sale) -> bool:
     same = ("partner_account", "partner_program_id", "currency")
-    if sale.lead["is_reduction"] or any(
-        sale.lead[name] != orphan.lead[name] or sale.lead[name] is None for name in same
-    ):
+    if sale.is_orphan or any(sale.lead[name] != orphan.lead[name] or sale.lead[name] is None for name in same):
         return False
     if sale.lead["occurred_at"] >= orphan.until:
         return False
@@ -358,7 +369,7 @@ def _is_possible(orphan: Sale, sale: Sale) -> bool:
     return (
         (ref is not None and ref == sale.least("click_ref"))
         or (order is not None and order == sale.least("order_ref", sale.rows))
-        or sale.first_amount == -whole
+        or (whole != 0 and sale.first_amount == -whole)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -86,7 +87,7 @@ def versions(world: World) -> tuple[dict[Key, list[Row]], set[Key]]:
         if newest in torn:
             conflicts.add(key)
         good = [row for moment, said in moments.items() if moment not in torn for row in said]
-        words = good + [word for delivery in world.deliveries if (word := _silence(delivery, key, rows, good))]
+        words = good + [word for delivery in world.deliveries if (word := _silence(world, delivery, key, rows, good))]
         chain: list[Row] = []
         for word in sorted(words, key=place):
             if not chain or (chain[-1]["content_hash"], chain[-1]["is_absent"]) != (
@@ -94,13 +95,15 @@ def versions(world: World) -> tuple[dict[Key, list[Row]], set[Key]]:
                 word["is_absent"],
             ):
                 chain.append(dict(word))
-        _dated(world, chain)
         if chain:
             out[key] = chain
+    _named(world, out)
+    for chain in out.values():
+        _dated(world, chain, out)
     return out, conflicts
 
 
-def _silence(delivery: Delivery, key: Key, heard: list[Row], good: list[Row]) -> Row | None:
+def _silence(world: World, delivery: Delivery, key: Key, heard: list[Row], good: list[Row]) -> Row | None:
     if not delivery.states_scope or delivery.has_unkeyed_rejects or delivery.partner_account != key[0]:
         return None
     if any(row["delivery_id"] == delivery.delivery_id for row in heard):
@@ -113,25 +116,60 @@ def _silence(delivery: Delivery, key: Key, heard: list[Row], good: list[Row]) ->
     last = max(before, key=place)
     if not delivery.from_at <= last["occurred_at"] < delivery.until_at:
         return None
-    return {
-        **last,
-        "observed_at": delivery.observed_at,
-        "delivery_id": delivery.delivery_id,
-        "row_number": 0,
-        "is_absent": True,
-    }
+    silent = {**last, "observed_at": delivery.observed_at, "delivery_id": delivery.delivery_id, "row_number": 0}
+    if world.model(key[0])["reversal_model"] != "aggregate":
+        return {**silent, "is_absent": True}
+    # A day that is told whole and leaves a sum out says that it is zero.
+    nothing = {"sale_amount": Decimal("0.0000"), "commission_amount": Decimal("0.0000")}
+    return {**silent, **nothing, "content_hash": hashlib.sha256(b"left out: zero").hexdigest()}
 
 
-def _dated(world: World, chain: list[Row]) -> None:
+def is_change(row: Row) -> bool:
+    """Return whether a row takes a sale back or states it anew."""
+    is_restated = row["kind"] == "adjustment" and row["original_transaction_id"] is not None
+    return bool(row["sale_amount"] < 0 or row["commission_amount"] < 0 or is_restated)
+
+
+def _named(world: World, chains: dict[Key, list[Row]]) -> None:
+    """Name the sale of every row after its first version; a day's sum below zero belongs to a day it fits into."""
+    for (account, _, _), chain in chains.items():
+        first = chain[0]
+        model = world.model(account)
+        name = _sale_name(model, first)
+        if model["reversal_model"] == "aggregate" and is_change(first) and first["click_ref"] is not None:
+            same = ("partner_account", "partner_program_id", "click_ref", "currency")
+            days = [
+                other[0]
+                for other in chains.values()
+                if all(other[0][column] == first[column] for column in same)
+                and not is_change(other[0])
+                and other[0]["occurred_at"] < first["occurred_at"]
+                and other[0]["sale_amount"] + first["sale_amount"] >= 0
+                and other[0]["commission_amount"] + first["commission_amount"] >= 0
+            ]
+            if days:
+                name = max(days, key=lambda day: (day["occurred_at"], day["transaction_id"]))["transaction_id"]
+        for row in chain:
+            row["sale_id"] = f"{account}:{name}"
+
+
+def _dated(world: World, chain: list[Row], chains: dict[Key, list[Row]]) -> None:
     zone = world.books_zone
     for number, row in enumerate(chain):
         model = world.model(row["partner_account"])
-        first = chain[0]
         if number == 0:
-            late = row["processed_at"] is not None and row["processed_at"] >= row["occurred_at"] + timedelta(hours=1)
-            negative = row["sale_amount"] < 0 or row["commission_amount"] < 0
-            is_correction = model["reversal_model"] == "signed_rows" and negative and late
-            instant = row["processed_at"] if is_correction else row["occurred_at"]
+            # A discount comes with the rows that make the sale, however late they came; what comes later changes it.
+            made = [
+                other[0]["processed_at"]
+                for other in chains.values()
+                if other[0]["sale_id"] == row["sale_id"]
+                and not is_change(other[0])
+                and other[0]["processed_at"] is not None
+            ]
+            begun = min(made, default=row["occurred_at"])
+            late = row["processed_at"] is not None and row["processed_at"] >= begun + timedelta(hours=1)
+            comes_later = model["reversal_model"] == "signed_rows" and late
+            instant = row["processed_at"] if comes_later else row["occurred_at"]
         elif row["is_absent"]:
             instant = row["observed_at"]
         elif row["modified_at"] is not None:
@@ -144,7 +182,6 @@ def _dated(world: World, chain: list[Row]) -> None:
         if number:
             row["effective_on"] = max(row["effective_on"], chain[number - 1]["effective_on"])
         row["version_no"] = number + 1
-        row["sale_id"] = f"{row['partner_account']}:" + _sale_name(model, first)
 
 
 def _sale_name(model: Row, first: Row) -> str:
@@ -176,6 +213,11 @@ class Sale:
     def least(self, name: str, rows: list[Row] | None = None) -> Any:
         values = [row[name] for row in (self.credits if rows is None else rows) if row[name] is not None]
         return min(values, default=None)
+
+    @property
+    def is_orphan(self) -> bool:
+        """Return whether all its rows take back or state anew what nobody told."""
+        return bool(self.lead["is_reduction"] or self.lead["is_correction"])
 
     @property
     def until(self) -> datetime:

@@ -22,12 +22,17 @@ MODELS = {
     "awin": model("awin", version_clock="modified", clock_precision_seconds=60),
     "tradetracker": model("tradetracker"),
     "rakuten": model("rakuten", reversal_model="signed_rows", signed_row_link="order", has_status=False),
+    "cj": model("cj", reversal_model="signed_rows", signed_row_link="original"),
+    "kelkoo": model("kelkoo", reversal_model="aggregate", has_status=False),
 }
+SIGNED = ("rakuten", "cj", "kelkoo")
 PROGRAMS = [
     program("p1", lookback_days=20),
     program("p2", merchant_id="m2", valid_until=at("03-01 10:00:10")),
     program("p3", "tradetracker"),
     program("p4", "rakuten"),
+    program("p5", "cj"),
+    program("p6", "kelkoo"),
 ]
 
 instants = st.sampled_from(INSTANTS)
@@ -58,25 +63,26 @@ conversions = st.lists(
 @st.composite
 def rows(draw: st.DrawFn, partner: str) -> Row:
     """Draw one row of a partner: few values, so that keys, references and instants meet."""
-    number = {"awin": ["P1", "P2", "P9"], "tradetracker": ["P3"], "rakuten": ["P4"]}[partner]
-    amount = draw(st.sampled_from([100, 50, -100] if partner == "rakuten" else [100, 50]))
+    number = {"awin": ["P1", "P2", "P9"], "tradetracker": ["P3"], "rakuten": ["P4"], "cj": ["P5"], "kelkoo": ["P6"]}
+    amount = draw(st.sampled_from([100, 50, -100] if partner in SIGNED else [100, 50]))
     factor = draw(st.sampled_from(["0.1", "0.1", "0.2"]))
     clicked_at = draw(st.sampled_from([None, at("03-01 09:00"), at("03-01 09:00:30")]))
     return row(
         draw(st.sampled_from(["t1", "t2", "t3"])),
         draw(st.integers(1, 4)),
         partner=partner,
-        kind=draw(st.sampled_from(["sale", "sale", "sale", "bonus"])),
+        kind=draw(st.sampled_from(["sale", "sale", "sale", "adjustment" if partner == "cj" else "bonus"])),
+        original_transaction_id=draw(st.sampled_from([None, "t1", "t2"])) if partner == "cj" else None,
         order_ref=draw(st.sampled_from([None, "o1", "o2"])),
-        partner_program_id=draw(st.sampled_from(number)),
+        partner_program_id=draw(st.sampled_from(number[partner])),
         click_ref=draw(st.sampled_from([None, *REFS, *BENT])),
         partner_clicked_at=clicked_at,
         partner_clicked_precision_seconds=60 if clicked_at else None,
         occurred_at=draw(instants),
-        occurred_precision_seconds=draw(st.sampled_from([1, 60])),
+        occurred_precision_seconds=86_400 if partner == "kelkoo" else draw(st.sampled_from([1, 60])),
         processed_at=draw(st.sampled_from([None, at("03-01 10:30"), at("03-05 12:00")])),
         modified_at=draw(st.sampled_from([None, at("03-02 08:00"), at("03-02 08:00:30"), at("04-01 23:30")])),
-        status=None if partner == "rakuten" else draw(st.sampled_from(["pending", "approved", "declined"])),
+        status=None if partner in ("rakuten", "kelkoo") else draw(st.sampled_from(["pending", "approved", "declined"])),
         sale_amount=Decimal(amount).quantize(Decimal("0.0001")),
         commission_amount=(Decimal(amount) * Decimal(factor)).quantize(Decimal("0.0001")),
         currency=draw(st.sampled_from(["EUR", "EUR", "GBP"])),
@@ -125,8 +131,8 @@ _VERSION = (
 )  # fmt: skip
 
 
-def agree(given_: World) -> None:
-    """Assert that both say the same."""
+def agree(given_: World) -> tuple[Result, naive.Answer]:
+    """Assert that both say the same, and return what each says."""
     by_sql, by_hand = told(given_), naive.reconcile(given_)
     chains = [
         tuple(one[name] for name in _VERSION) for key in sorted(by_hand.versions) for one in by_hand.versions[key]
@@ -147,6 +153,7 @@ def agree(given_: World) -> None:
     assert set(breaks) == set(by_hand.breaks)
     for key, amount in by_hand.breaks.items():
         assert key[1] == "commission_differs" or breaks[key] == amount, key
+    return by_sql, by_hand
 
 
 @PROPERTY

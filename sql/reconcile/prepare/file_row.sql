@@ -5,7 +5,8 @@
 -- The reversal model is read off the rows: a row that names its original belongs to it; a negative row that names none
 -- belongs to the sale of its program and order, if there is one.
 WITH latest AS (
-    SELECT t.*, sale_amount < 0 OR commission_amount < 0 AS is_reduction
+    SELECT t.*, sale_amount < 0 OR commission_amount < 0 AS is_reduction,
+        kind = 'adjustment' AND original_transaction_id IS NOT NULL AS is_named_change
     FROM transaction_row AS t
     QUALIFY ROW_NUMBER() OVER (
         PARTITION BY partner_account, transaction_id, line_id
@@ -34,12 +35,12 @@ named AS (
         ON o.partner_account = l.partner_account AND o.order_ref = l.order_ref
         AND o.partner_program_id IS NOT DISTINCT FROM l.partner_program_id
 ),
--- A reduction is a correction if it came later than the rows that make the sale; see current_row.
+-- What takes back or states anew is a correction if it came later than the rows that make the sale; see current_row.
 made AS (
     SELECT sale_id, min(processed_at) AS made_at
     FROM named
-    WHERE NOT is_reduction
-        AND sale_id IN (SELECT sale_id FROM named WHERE is_reduction)
+    WHERE NOT is_reduction AND NOT is_named_change
+        AND sale_id IN (SELECT sale_id FROM named WHERE is_reduction OR is_named_change)
     GROUP BY sale_id
 )
 SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id,
@@ -48,7 +49,7 @@ SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id,
     l.reason, l.sale_amount, l.commission_amount, l.currency, CAST(NULL AS VARCHAR) AS commission_group,
     CAST(NULL AS VARCHAR) AS customer_type, l.sale_amount AS first_sale_amount,
     l.commission_amount AS first_commission_amount, l.is_reduction,
-    l.is_reduction AND CASE
+    (l.is_reduction OR l.is_named_change) AND CASE
         WHEN m.made_at IS NOT NULL THEN coalesce(l.processed_at >= m.made_at + INTERVAL 1 HOUR, l.kind = 'adjustment')
         ELSE l.kind = 'adjustment' OR coalesce(l.processed_at >= l.occurred_at + INTERVAL 1 HOUR, FALSE)
     END AS is_correction,

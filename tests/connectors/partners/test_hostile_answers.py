@@ -14,6 +14,8 @@ from tests.parse.answers import (
     RAKUTEN_ROW,
     awin_answer,
     awin_row,
+    kelkoo_answer,
+    kelkoo_row,
     rakuten_answer,
     tradetracker_answer,
     tradetracker_row,
@@ -23,6 +25,7 @@ WHOLE = {
     "awin": awin_answer(*[awin_row(id=number) for number in range(50)]),
     "tradetracker": tradetracker_answer(*[tradetracker_row(ID=str(number)) for number in range(50)]),
     "rakuten": rakuten_answer(*[RAKUTEN_ROW] * 50),
+    "kelkoo": kelkoo_answer(*[kelkoo_row(day=f"2026-03-{number:02}") for number in range(1, 31)] * 3),
 }
 PAGE = b"<!DOCTYPE html><html><head><title>Log in</title></head><body>Please log in</body></html>"
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10 if n else "ha"}">' for n in range(10))
@@ -74,9 +77,22 @@ def test_json_that_was_cut_is_not_taken_in_half(cut: int, tmp_path: Path) -> Non
     stopped("awin", tmp_path, WHOLE["awin"][:-cut])
 
 
+@pytest.mark.parametrize("partner", ["tradetracker", "kelkoo"])
 @pytest.mark.parametrize("cut", [1, 2, 60, 5_000])
-def test_xml_that_was_cut_is_fetched_again(cut: int, tmp_path: Path) -> None:
-    stopped("tradetracker", tmp_path, WHOLE["tradetracker"][:-cut], Retry)
+def test_xml_that_was_cut_is_fetched_again(cut: int, partner: str, tmp_path: Path) -> None:
+    stopped(partner, tmp_path, WHOLE[partner][:-cut], Retry)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<error>wrong password</error>", b"<trackings>wrong password</trackings>", b"<error/>",
+        b"<response><error>wrong password</error></response>", b"<trackings><message/></trackings>",
+        kelkoo_answer(kelkoo_row(), "<error>stopped here</error>"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_says_something_else_is_no_empty_day_of_kelkoo(content: bytes, tmp_path: Path) -> None:
+    assert "no list of sums" in stopped("kelkoo", tmp_path, content)
 
 
 def test_an_error_inside_a_200_is_quoted(tmp_path: Path) -> None:
@@ -196,8 +212,8 @@ def test_a_large_answer_is_read_in_flat_memory(tmp_path: Path) -> None:
 
 
 def test_an_unknown_partner_is_named_with_those_there_are() -> None:
-    with pytest.raises(Stop, match="awin, rakuten, tradetracker"):
-        connector_for("kelkoo")
+    with pytest.raises(Stop, match="awin, kelkoo, rakuten, tradetracker"):
+        connector_for("cj")
 
 
 @pytest.mark.parametrize("partner", PARTNERS)

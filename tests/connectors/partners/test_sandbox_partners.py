@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.partners import PARTNERS, connector_for
+from connectors.partners import connector_for
 from etl.core.configuration import PartnerAccount
 from etl.core.connector import Credentials, Window
 from etl.core.context import Context
@@ -26,6 +26,7 @@ from sandbox.world import build_world
 from tests.parse.stage_context import count_of, stage_context
 
 FROM_ON, UNTIL_ON = date(2026, 9, 1), date(2026, 10, 1)
+PARTNERS = ("awin", "rakuten", "tradetracker")
 NOW = datetime.fromisoformat("2026-10-12T06:00:00")
 ZONES = {"awin": "Europe/Berlin", "tradetracker": "Europe/Amsterdam", "rakuten": "UTC"}
 
