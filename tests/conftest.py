@@ -5,10 +5,11 @@ import os
 import secrets
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from coverage import Coverage
 from hypothesis import settings
 
 from etl.core.embedded import EmbeddedPostgres
@@ -24,6 +25,8 @@ LONGEST_FIRST = (
     "test_orders.py", "payout",
 )  # fmt: skip
 """Folders and files of tests that take longest."""
+UNMEASURED = ("sandbox_stack", "kill", "test_kill.py", "chain", "world", "test_lived_month.py")
+"""Folders and files whose tests run again what others run, measured: tracing them costs half as much as they do."""
 # What a test writes need not survive a power cut.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -60,6 +63,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no worker waits for another at the end."""
     rank = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: min(rank.get(part, len(rank)) for part in item.path.parts))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure no coverage while a test of UNMEASURED runs, nor in the processes it starts."""
+    measuring = Coverage.current() if set(item.path.parts) & set(UNMEASURED) else None
+    if measuring is None:
+        return (yield)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        measuring.stop()
+        try:
+            return (yield)
+        finally:
+            measuring.start()
 
 
 @pytest.fixture(scope="session")

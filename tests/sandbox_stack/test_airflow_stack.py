@@ -28,14 +28,6 @@ PATIENCE_SECONDS = 120.0
 Found = TypeVar("Found")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _uncovered() -> Iterator[None]:
-    """Airflow's own processes run nothing of ours here but toys: measuring them costs half as much again as they do."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        yield
-
-
 @pytest.fixture(scope="module")
 def stack(postgres: EmbeddedPostgres) -> Iterator[AirflowStack]:
     with tempfile.TemporaryDirectory(prefix="tallyback-airflow-") as folder:
