@@ -166,9 +166,10 @@ def _remit(installation: Installation, context: Context, task: Task, _: Credenti
 
 def _accrue(_: Installation, context: Context, task: Task, __: CredentialsOf) -> StageResult:
     from etl.accrue import accrue
+    from etl.adjust import book_adjustments
     from etl.opening import book_openings
 
-    results = [book_openings(context, task.day), accrue(context, task.day)]
+    results = [book_openings(context, task.day), book_adjustments(context), accrue(context, task.day)]
     return _added("accrue", task.key, results, "; ".join(result.note for result in results if result.note))
 
 

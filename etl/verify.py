@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from etl.core.adjustment import adjustment_target
 from etl.core.allocation import ALLOCATION, Told, allocated, outcomes, read_told, remittance_target
 from etl.core.closed_books import closed_month_faults
 from etl.core.context import Context
@@ -95,12 +96,15 @@ def verify(context: Context, day: date) -> list[Check]:
         )
         opened = opening_target(connection, context.entity.base_currency)
         opened = difference(context.engine, opened, read_posted(connection, entity, kind="opening"))
+        adjusted = adjustment_target(connection, context.entity.base_currency)
+        adjusted = difference(context.engine, adjusted, read_posted(connection, entity, kind="adjustment"))
         payouts = fetch(connection, _PAYOUTS, _PAYOUT, (entity,))
         parses = fetch(connection, _PARSES, _PARSE)
         closed = closed_month_faults(connection, entity)
     checks = [_none("posted = target for every document, account and day", differing, "document_id")]
     checks += _remittances(context, money, day)
     checks.append(_none("posted = target for every opening", opened, "document_id"))
+    checks.append(_none("posted = target for every adjustment", adjusted, "document_id"))
     checks += _border(context, books)
     checks.append(
         _none(

@@ -1,6 +1,6 @@
 """A person's way in: the `tallyback` command line. Whatever Airflow runs can be run here."""
 
-from etl.cli import books, closing, contracts, lake, money, openings, questions, remittances, stages
+from etl.cli import adjustments, books, closing, contracts, lake, money, openings, questions, remittances, stages
 from etl.cli.app import PANELS, app
 
 # The first page tells a day first, then what follows from it; whoever registered first does not matter.
@@ -9,6 +9,7 @@ app.registered_commands.sort(key=lambda command: _PLACES.get(str(command.rich_he
 app.registered_groups.sort(key=lambda group: _PLACES.get(str(group.rich_help_panel), len(PANELS)))
 
 __all__ = [
+    "adjustments",
     "app",
     "books",
     "closing",

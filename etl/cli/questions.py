@@ -30,7 +30,8 @@ app.add_typer(breaks, name="breaks", rich_help_panel=LOOK)
 By = Annotated[str | None, typer.Option("--by", help="Who you are; TALLYBACK_PERSON or the login name if absent.")]
 
 
-def _amount(text: str | None) -> Decimal | None:
+def amount_of(text: str | None) -> Decimal | None:
+    """Return the amount that was typed; Stop if it is none."""
     if text is None:
         return None
     try:
@@ -58,7 +59,7 @@ def breaks_list(
         context = opened.context(f"cli/breaks/{uuid.uuid4()}", clock(opened.settings), "")
         if account is not None:
             opened.configuration.account(account)
-        only = BreakFilter(account, kind, sale, since.date() if since else None, _amount(at_least))
+        only = BreakFilter(account, kind, sale, since.date() if since else None, amount_of(at_least))
         rows = list_breaks(context, only, limit).to_pylist()
     if as_json:
         print_json(rows)

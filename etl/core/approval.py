@@ -56,6 +56,16 @@ JOIN ops.opening_approval AS a ON a.opening_id = f.opening_id AND a.revision = f
 CROSS JOIN LATERAL (VALUES (o.loaded_by, 'loaded opening '), (a.approved_by, 'confirmed opening ')) AS w (person, how)
 WHERE p.batch_id = %(batch_id)s
 UNION
+SELECT w.person, w.how || a.adjustment_id || coalesce(' about sale ' || a.sale_id, '')
+FROM payout.payout AS p
+JOIN payout.payout_line AS l ON l.payout_id = p.payout_id
+JOIN ops.adjustment_in_force AS a
+    ON (l.document_kind = 'adjustment' AND a.adjustment_id = l.document_id)
+    OR (l.document_kind = 'sale' AND a.sale_id = l.document_id)
+CROSS JOIN LATERAL
+    (VALUES (a.proposed_by, 'proposed adjustment '), (a.approved_by, 'approved adjustment ')) AS w (person, how)
+WHERE p.batch_id = %(batch_id)s
+UNION
 SELECT j.created_by, 'made ' || j.document_kind || ' ' || j.document_id
 FROM payout.payout AS p
 JOIN payout.payout_line AS l ON l.payout_id = p.payout_id AND l.document_kind <> 'sale'

@@ -1,7 +1,7 @@
 -- purpose: all that the books of an entity follow from, at the moment they are closed: one line each.
 -- grain: one input; of exchange rates one currency of a source.
 -- reads: ops.delivery, ops.hold_release, ops.decision, ops.remittance, ops.remittance_decision, ops.opening,
--- ops.opening_approval, ops.tracked_file,
+-- ops.opening_approval, ops.adjustment, ops.adjustment_verdict, ops.tracked_file,
 -- ref.program, ref.cashback_rule, ref.contract_term, ref.fx_rate, ref.gl_map. Runs on PostgreSQL.
 -- key: line.
 WITH input AS (
@@ -21,6 +21,11 @@ WITH input AS (
     SELECT concat_ws(' ', 'opening', o.opening_id, o.revision, o.content_hash, o.loaded_by, a.approved_by)
     FROM ops.opening AS o
     JOIN ops.opening_approval AS a ON a.opening_id = o.opening_id AND a.revision = o.revision
+    UNION ALL
+    SELECT concat_ws(' ', 'adjustment', a.adjustment_id, a.kind, a.currency, a.amount, a.evidence_sha256, a.proposed_by,
+                     v.verdict, v.said_by)
+    FROM ops.adjustment AS a
+    JOIN ops.adjustment_verdict AS v ON v.adjustment_id = a.adjustment_id
     UNION ALL
     SELECT concat_ws(' ', 'tracked', relation, source, object_path) FROM ops.tracked_file
     UNION ALL

@@ -1,9 +1,9 @@
 -- purpose: sales that an opening holds and that changed since: a person must say what follows.
 -- grain: one sale and currency. reads: ops.sale_in_opening, ops.cut_over, ops.opening_in_force, ops.sale,
---   ops.transaction_version, ops.decision. Runs on PostgreSQL.
+--   ops.transaction_version, ops.decision, ops.adjustment_in_force. Runs on PostgreSQL.
 -- key: partner_account, transaction_id, line_id, kind; its first transaction and its currency stand for a sale.
 -- A version that is not the first of its row and is of a day after the opening is a change; so is a first one that the
--- partner says it modified since. Whoever decided on the same evidence has looked: the break is closed.
+-- partner says it modified since. Whoever decided or adjusted on the same evidence has looked: the break is closed.
 WITH changed AS (
     SELECT s.sale_id, s.partner, s.partner_account
     FROM ops.sale_in_opening AS i
@@ -57,5 +57,10 @@ WHERE NOT EXISTS (
     SELECT 1 FROM ops.decision AS d
     WHERE d.kind <> 'undo' AND d.sale_id = f.sale_id AND d.evidence_hash = f.evidence_hash
         AND NOT EXISTS (SELECT 1 FROM ops.decision AS u WHERE u.undoes = d.decision_id)
+)
+AND NOT EXISTS (
+    SELECT 1 FROM ops.adjustment_in_force AS a
+    WHERE a.sale_id = f.sale_id AND a.break_evidence = f.evidence_hash
+        AND NOT EXISTS (SELECT 1 FROM ops.adjustment_in_force AS r WHERE r.reverses = a.adjustment_id)
 )
 ORDER BY f.partner_account, f.transaction_id, f.line_id

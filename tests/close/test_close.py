@@ -151,7 +151,7 @@ def test_suspense_blocks_by_currency_and_owner(warehouse_url: str, tmp_path: Pat
     _post(
         warehouse_url,
         _flow("x", 12345, "2026-03-30", debit_kind="bank", debit_owner="b", credit_kind="suspense", credit_owner="b"),
-        kind="adjustment",
+        kind="revaluation",
     )
     (blocking,) = _blocking(warehouse_url, tmp_path)
     assert blocking.name == "suspense is zero"

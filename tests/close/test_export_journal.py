@@ -16,6 +16,7 @@ import pytest
 from etl.core.errors import Stop
 from etl.export_journal import HEADER, export_journal, load_map
 from tests.accrue.books import version, world
+from tests.adjust.desk import adjusted
 from tests.close.months import APRIL, MARCH, accrued, close_month, desk
 from tests.ledger.test_post import _flow, _post
 
@@ -105,7 +106,7 @@ def test_each_currency_balances_and_so_does_the_base(warehouse_url: str, tmp_pat
         "p1", 700, "2026-03-20", debit_kind="payout_in_flight", credit_kind="bank", asset="USD/2", base_amount=None,
         rate=None, component="payout",
     )  # fmt: skip
-    _post(warehouse_url, paid, kind="adjustment")
+    _post(warehouse_url, paid, kind="revaluation")
     close_month(warehouse_url, tmp_path, MARCH, ON)
     _map(warehouse_url, tmp_path)
     content, manifest = _export(warehouse_url, tmp_path)
@@ -126,7 +127,7 @@ def test_exported_again_it_is_the_same_bytes_whatever_came_since(warehouse_url: 
     late = replace(FACTS, versions=(*FACTS.versions, version("4", "approved", line_id="b")))
     accrued(warehouse_url, tmp_path, late, date(2026, 4, 8))
     _map(warehouse_url, tmp_path, MAP.replace("1400", "1401").replace("memorandum", "asset"))
-    _post(warehouse_url, _flow("g", debit_kind="goodwill_cost", on="2026-04-09"), kind="adjustment")
+    adjusted(desk(warehouse_url, tmp_path, date(2026, 4, 9)), "goodwill", "member-1", "1.00", on="2026-04-09")
     assert _export(warehouse_url, tmp_path) == first
     close_month(warehouse_url, tmp_path, APRIL, date(2026, 5, 2))
     with pytest.raises(Stop, match="no account for goodwill_cost"):

@@ -18,6 +18,7 @@ from etl.revalue import revalue
 from etl.verify import verify
 from tests.accrue.books import rule, version, world
 from tests.accrue.naive import World
+from tests.adjust.desk import adjusted
 from tests.close.months import APRIL, MARCH, MAY, accrued, booked, desk
 from tests.ledger.test_post import _flow, _post
 
@@ -87,8 +88,8 @@ def test_what_was_paid_of_it_goes_at_the_average(warehouse_url: str, tmp_path: P
 def test_an_adjustment_while_closing_is_revalued_too(warehouse_url: str, tmp_path: Path) -> None:
     _closing(warehouse_url, tmp_path, _dollars())
     revalue(desk(warehouse_url, tmp_path, ON), MARCH)
-    half = {"asset": "USD/4", "base_amount": Decimal("4"), "rate": Decimal("0.8")}
-    _post(warehouse_url, _flow("a1", 50_000, "2026-03-31", **half), kind="adjustment")
+    # At the rate of the first, 0.8.
+    adjusted(desk(warehouse_url, tmp_path, ON), "receivable", "shop_a", "5", "USD", on="2026-03-01")
     blocking = [each for each in check(desk(warehouse_url, tmp_path, ON), MARCH, verify) if not each.is_ok]
     assert [(each.name, each.found) for each in blocking] == [
         ("open items are revalued", "1: commission_receivable:shop_a:USD")

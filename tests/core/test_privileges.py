@@ -17,6 +17,8 @@ SAID_BY_PEOPLE = (
     "ops.opening",
     "ops.opening_line",
     "ops.opening_approval",
+    "ops.adjustment",
+    "ops.adjustment_verdict",
     "ledger.period_event",
 )
 # Ledger and audit: rows are added, never changed.
