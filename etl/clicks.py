@@ -195,13 +195,18 @@ def _new_rows(
     return new.sort_by(relation.key)
 
 
-def _path(table: pa.Table, source: ClickSource, relation: _Relation, day: date) -> str:
+def rows_digest(table: pa.Table, relation: str) -> str:
+    """Return what the file of clicks or conversions with these rows is called: a hash of all that they say."""
     digest = hashlib.sha256()
-    for name in relation.schema.names:
+    for name in {_CLICK.name: _CLICK, _CONVERSION.name: _CONVERSION}[relation].schema.names:
         for value in table[name].to_pylist():
             digest.update(f"{value!s}\x1f".encode())
         digest.update(b"\x1e")
-    return f"tracked/{relation.name}/{source.name}/{day.isoformat()}/{digest.hexdigest()}.parquet"
+    return digest.hexdigest()
+
+
+def _path(table: pa.Table, source: ClickSource, relation: _Relation, day: date) -> str:
+    return f"tracked/{relation.name}/{source.name}/{day.isoformat()}/{rows_digest(table, relation.name)}.parquet"
 
 
 def _file_rows(context: Context, source: ClickSource, relation: _Relation, days: _Days) -> pa.Table:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -12,9 +13,10 @@ import pyarrow.parquet as pq
 
 from etl.core.adjustment import adjustment_target
 from etl.core.allocation import ALLOCATION, Told, allocated, outcomes, read_told, remittance_target
-from etl.core.closed_books import closed_month_faults
+from etl.core.closed_books import closed_month_faults, read_chain
 from etl.core.context import Context
 from etl.core.engine import Relation, register
+from etl.core.errors import Stop
 from etl.core.ledger import ENTRY, POSTING, chain_of_books, lock_books, read_accounts
 from etl.core.money import member_asset
 from etl.core.opening import opening_target
@@ -70,8 +72,28 @@ class _Books:
         return {"entry": self.entry, "posting": self.posting, "account": self.account}
 
 
-def verify(context: Context, day: date) -> list[Check]:
-    """Return every check of the books of the entity as of `day`; each must be ok.
+@dataclass(frozen=True, slots=True)
+class EntryHash:
+    """What somebody was told of a journal entry once, and kept: its year, number and hash."""
+
+    year: int
+    number: int
+    hash: str
+
+    @staticmethod
+    def parse(text: str) -> EntryHash:
+        """Return what `YEAR/NUMBER:HASH` says; Stop if it is not like that."""
+        found = re.fullmatch(r"([0-9]{4})/([0-9]{1,18}):([0-9a-f]{64})", text.strip())
+        if found is None:
+            raise Stop(f"{text!r} is no journal entry with its hash: write it as `tallyback verify` shows the last one")
+        return EntryHash(int(found[1]), int(found[2]), found[3])
+
+    def __str__(self) -> str:
+        return f"{self.year}/{self.number}:{self.hash}"
+
+
+def verify(context: Context, day: date, kept: Sequence[EntryHash] = ()) -> list[Check]:
+    """Return every check of the books of the entity as of `day`, and of each hash that was kept; each must be ok.
 
     Reads under the lock of the books, so that a stage at work is not taken for a fault, and writes nothing. Deliveries
     are compared with the lake.
@@ -121,6 +143,7 @@ def verify(context: Context, day: date) -> list[Check]:
         )
     )
     checks.append(_hash_chain(context, books))
+    checks += [_entry_kept(books, each) for each in kept]
     checks += _rows(context, parses)
     checks.append(
         _none(
@@ -220,6 +243,20 @@ def _hash_chain(context: Context, books: _Books) -> Check:
                 return Check(name, f"{count:,} entries", actual, count - place, False)
             place += 1
     return Check(name, f"{count:,} entries", f"{place:,} entries", 0, True)
+
+
+def last_entries(connection: Connection, entity: str) -> list[EntryHash]:
+    """Return the last journal entry of each year: whoever keeps it finds a chain that was made again as a whole."""
+    return [EntryHash(row["year"], row["number"], row["hash"]) for row in read_chain(connection, entity).to_pylist()]
+
+
+def _entry_kept(books: _Books, kept: EntryHash) -> Check:
+    """Return the check that an entry still has the hash it had; with it, so have all before it in its year."""
+    is_it = pc.and_(pc.equal(books.entry["year"], kept.year), pc.equal(books.entry["number"], kept.number))
+    found = [str(each) for each in books.entry.filter(is_it)["hash"].to_pylist()]
+    actual = str(EntryHash(kept.year, kept.number, found[0])) if found else f"no entry {kept.year}/{kept.number}"
+    is_ok = found == [kept.hash]
+    return Check(f"entry {kept.year}/{kept.number} is the one it was", str(kept), actual, 0 if is_ok else 1, is_ok)
 
 
 def _rows(context: Context, parses: pa.Table) -> Iterator[Check]:

@@ -3,7 +3,7 @@
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from importlib.metadata import version
@@ -132,14 +132,17 @@ def show(result: StageResult) -> None:
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
-    """Show on a terminal that something goes on, and for how long; a pipe sees nothing of it."""
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal that something goes on, and for how long; a pipe sees nothing of it.
+
+    What is yielded is told the step it has come to.
+    """
     shown = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     # Redirected, what goes into a file or a pipe would go to the terminal with the bar.
     is_terminal = err.is_terminal and sys.stdout.isatty()
     with Progress(*shown, console=err, transient=True, disable=not err.is_terminal, redirect_stdout=is_terminal) as bar:
-        bar.add_task(escape(what), total=None)
-        yield
+        task = bar.add_task(escape(what), total=None)
+        yield lambda step: bar.update(task, description=escape(f"{what}: {step}"))
 
 
 def run_one(stage: str, key: str, day: datetime | None, window: Window | None = None) -> None:

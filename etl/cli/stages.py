@@ -5,9 +5,10 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,6 +40,9 @@ from etl.core.connector import Window
 from etl.core.context import StageResult
 from etl.core.errors import Stop
 from etl.installation import clock, credentials_from_environment
+
+if TYPE_CHECKING:
+    from etl.rederive import Rederived
 
 db = typer.Typer(no_args_is_help=True, help="The warehouse.")
 config = typer.Typer(no_args_is_help=True, help="The configuration under config/.")
@@ -210,18 +214,47 @@ def match(
 
 
 @app.command(rich_help_panel=DAY)
-def verify(as_json: AsJson = False, day: Day = None) -> None:
+def verify(
+    as_json: AsJson = False,
+    day: Day = None,
+    from_raw: Annotated[
+        bool,
+        typer.Option("--from-raw", help="Derive everything again from the landed bytes, too, and name what differs."),
+    ] = False,
+    head: Annotated[
+        list[str] | None,
+        typer.Option("--head", help="A last journal entry you kept, as YEAR/NUMBER:HASH: is it still the one it was?"),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="With --from-raw, name at most so many differences.")] = 100,
+    scratch: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TALLYBACK_SCRATCH_URL",
+            help="With --from-raw, an empty database to work in; without one, a server of its own is started for it.",
+        ),
+    ] = None,
+) -> None:
     """Prove the books: posted = target for every document and account, and every other promise that data can break."""
+    from etl.verify import EntryHash, last_entries
     from etl.verify import verify as prove
 
     with told():
         opened = installation()
         known_at = clock(opened.settings)
         context = opened.context(f"cli/verify/{uuid.uuid4()}", known_at, actor() or "command line")
-        with working("verify"):
-            checks = prove(context, day_of(day, opened))
+        found = None
+        with working("verify") as step:
+            checks = prove(context, day_of(day, opened), [EntryHash.parse(each) for each in head or ()])
+            with context.warehouse.transaction() as connection:
+                heads = last_entries(connection, context.entity.name)
+            if from_raw:
+                from etl.rederive import booked_through, rederive
+
+                until = day.date() if day else booked_through(context) or day_of(None, opened)
+                found = rederive(context, until, step, limit, scratch)
     if as_json:
-        print_json([{name: str(getattr(check, name)) for name in check.__slots__} for check in checks])
+        plain = [{name: str(getattr(check, name)) for name in check.__slots__} for check in checks]
+        print_json(plain if found is None else {"checks": plain, "from_raw": asdict(found)})
     else:
         rows = [
             (
@@ -242,8 +275,37 @@ def verify(as_json: AsJson = False, day: Day = None) -> None:
             else f"All {len(checks)} checks hold.",
             "bold",
         )
-    if not all(check.is_ok for check in checks):
+        for each in heads:
+            say(f"Last journal entry of {each.year}: {each}")
+        if heads:
+            say("Keep it where nobody of Tallyback can change it; `tallyback verify --head` compares.")
+        if found is not None:
+            _show_rederived(found)
+    if not all(check.is_ok for check in checks) or (found is not None and found.differences):
         raise typer.Exit(1)
+
+
+def _show_rederived(found: "Rederived") -> None:
+    """Print what was derived from the landed bytes, and each difference: what is stored, and what follows."""
+    for each in found.differences:
+        say("")
+        say(f"{each.table}  {each.key}", "bold")
+        say(f"    stored   {each.stored}")
+        say(f"    follows  {each.follows}")
+    say("")
+    objects = counted(found.object_count, "landed object")
+    if found.differences:
+        more = " or more" if found.is_cut else ""
+        say(
+            f"{counted(len(found.differences), 'difference')}{more} from what the {objects} say: pay nothing before "
+            "they are explained (docs/runbooks/tallyback__verify.md)",
+            "bold",
+        )
+    else:
+        say(
+            f"{objects}, {counted(found.row_count, 'row')}: all that is stored until {found.day} follows from them.",
+            "bold",
+        )
 
 
 @app.command(rich_help_panel=DAY)

@@ -12,7 +12,10 @@ import pyarrow as pa
 import pytest
 
 from etl.accrue import accrue
-from etl.verify import Check, verify
+from etl.core.context import Context
+from etl.core.ledger import ENTRY, POSTING, chain_of_books, read_accounts
+from etl.core.warehouse import fetch
+from etl.verify import Check, EntryHash, last_entries, verify
 from tests.accrue.books import book, context, version, world, write
 
 DAY = date(2026, 3, 20)
@@ -66,6 +69,8 @@ def test_a_fact_that_is_not_accrued_yet_is_a_difference(warehouse_url: str, tmp_
         ("UPDATE ledger.posting SET effective_for = effective_for - 1 WHERE entry_no = 1", "entry 2026/1"),
         ("UPDATE ledger.journal_entry SET created_by = 'someone' WHERE number = 1", "entry 2026/1"),
         ("UPDATE ledger.journal_entry SET posted_at = posted_at + interval '1 microsecond'", "entry 2026/1"),
+        ("UPDATE ledger.posting SET debit = credit, credit = debit WHERE entry_no = 2 AND leg = 1", "entry 2026/2"),
+        ("UPDATE ledger.posting SET booked_on = booked_on + 1 WHERE entry_no = 1 AND leg = 1", "entry 2026/1"),
         ("UPDATE ledger.account SET owner = 'thief' WHERE kind = 'cashback_payable'", "entry 2026/2"),
         ("DELETE FROM ledger.posting WHERE entry_no = 2 AND leg = 3", "entry 2026/2"),
         ("DELETE FROM ledger.journal_entry WHERE number = 1", "entry 2026/2"),
@@ -78,6 +83,63 @@ def test_tampering_is_found_and_the_first_broken_entry_named(
     _tamper(warehouse_url, statement)
     chain = next(check for check in _broken(warehouse_url, tmp_path) if "hash chain" in check.name)
     assert named in str(chain.actual)
+
+
+def test_a_last_entry_that_is_gone_and_a_chain_made_again_are_found_by_a_hash_that_was_kept(
+    warehouse_url: str, tmp_path: Path
+) -> None:
+    book(warehouse_url, tmp_path, FACTS)
+    here = context(warehouse_url, tmp_path)
+    with here.warehouse.transaction() as connection:
+        (kept,) = last_entries(connection, "house")
+    assert all(check.is_ok for check in verify(here, DAY, [EntryHash.parse(str(kept))]))
+    first = EntryHash(2026, 1, "0" * 64)
+    (broken,) = [check for check in verify(here, DAY, [kept, first]) if not check.is_ok]
+    assert (broken.name, broken.expected) == ("entry 2026/1 is the one it was", str(first))
+    _tamper(warehouse_url, "UPDATE ledger.posting SET component = 'bonus' WHERE component = 'cashback'")
+    _chain_again(warehouse_url, here)
+    broken_by = {check.name: check for check in verify(here, DAY, [kept]) if not check.is_ok}
+    assert "the hash chain of journal entries is unbroken" not in broken_by
+    assert broken_by["entry 2026/2 is the one it was"].expected == str(kept)
+    _tamper(warehouse_url, "DELETE FROM ledger.posting WHERE entry_no = 2")
+    _tamper(warehouse_url, "DELETE FROM ledger.journal_entry WHERE number = 2")
+    gone = next(check for check in verify(here, DAY, [kept]) if check.name == "entry 2026/2 is the one it was")
+    assert gone.actual == "no entry 2026/2"
+
+
+def _chain_again(url: str, here: Context) -> None:
+    """Make the hashes of all entries again, as somebody would who knows how."""
+    with psycopg.connect(url) as connection:
+        entries, postings = (
+            fetch(connection, f"SELECT {', '.join(schema.names)} FROM {table}", schema)
+            for table, schema in (("ledger.journal_entry", ENTRY), ("ledger.posting", POSTING))
+        )
+        accounts = read_accounts(connection, "house")
+        for year, number, before, own in chain_of_books(here.engine, entries, postings, accounts):
+            connection.execute(
+                "UPDATE ledger.journal_entry SET previous_hash = %s, hash = %s WHERE year = %s AND number = %s",
+                (before, own, year, number),
+            )
+
+
+def test_an_entry_that_was_slipped_in_is_found_and_named(warehouse_url: str, tmp_path: Path) -> None:
+    book(warehouse_url, tmp_path, FACTS)
+    _tamper(
+        warehouse_url,
+        "INSERT INTO ledger.journal_entry (SELECT entity, year, number + 1, document_kind, document_id, 3, booked_on,"
+        " posted_at, run_id, created_by, hash, repeat('a', 64) FROM ledger.journal_entry WHERE number = 2)",
+    )
+    _tamper(
+        warehouse_url,
+        "INSERT INTO ledger.posting (SELECT document_kind, document_id, 3, leg, entity, debit, credit, amount,"
+        " effective_for, booked_on, component, base_amount, rate FROM ledger.posting WHERE entry_no = 2)",
+    )
+    chain = next(check for check in _broken(warehouse_url, tmp_path) if "hash chain" in check.name)
+    assert "entry 2026/3 (sale shop_a:1)" in str(chain.actual)
+    _tamper(warehouse_url, "DELETE FROM ledger.posting WHERE entry_no = 3")
+    _tamper(warehouse_url, "UPDATE ledger.journal_entry SET number = number + 1 WHERE number = 3")
+    named = " ".join(check.name for check in _broken(warehouse_url, tmp_path))
+    assert "numbered without gaps" in named
 
 
 def test_a_gap_in_the_numbers_is_found(warehouse_url: str, tmp_path: Path) -> None:
