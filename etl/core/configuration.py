@@ -59,6 +59,7 @@ class PartnerAccount:
     payment_threshold_minor: int = 0
     commission_tolerance: str = "0"
     commission_tolerance_share: str = "0"
+    program_payable_on: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,8 @@ _CURRENCY_UNIT = pa.schema(
 )
 _SALE_ID = pa.schema([("sale_id", TEXT)])
 _ACCOUNT_SETTING = pa.schema([("partner_account", TEXT), ("cashback_payable_on", TEXT)])
+PROGRAM_SETTING = pa.schema([("partner_account", TEXT), ("program_id", TEXT), ("cashback_payable_on", TEXT)])
+"""When cashback is payable at programs that differ from their account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Facts:
     payment: pa.Table = field(default_factory=PAYMENT.empty_table)
     contract_term: pa.Table = field(default_factory=CONTRACT_TERM.empty_table)
     commission_tolerance: pa.Table = field(default_factory=COMMISSION_TOLERANCE.empty_table)
+    program_setting: pa.Table = field(default_factory=PROGRAM_SETTING.empty_table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +266,7 @@ def target(engine: Engine, facts: Facts, day: date) -> Target:
         "currency_unit": currency_units(currencies),
         "cashback_rule": facts.cashback_rule,
         "account_setting": facts.account_setting,
+        "program_setting": facts.program_setting,
         "conversion_rate": conversion_rates(facts),
     }
     states = row_states(engine, facts, day)
@@ -290,6 +294,11 @@ def read_facts(context: Context, connection: Connection, sales: Sequence[str] | 
         "partner_account": [account.name for account in context.configuration.accounts],
         "cashback_payable_on": [account.cashback_payable_on for account in context.configuration.accounts],
     }
+    programs = [
+        {"partner_account": account.name, "program_id": program, "cashback_payable_on": payable_on}
+        for account in context.configuration.accounts
+        for program, payable_on in sorted(account.program_payable_on.items())
+    ]
     sales_named = None if sales is None else list(sales)
     # What an opening holds is not counted a second time.
     opened = fetch(connection, "SELECT sale_id FROM ops.sale_in_opening ORDER BY sale_id", _SALE_ID)["sale_id"]
@@ -304,6 +313,7 @@ def read_facts(context: Context, connection: Connection, sales: Sequence[str] | 
         payment=_without(fetch(connection, _PAYMENTS, PAYMENT, (sales_named, sales_named)), opened),
         contract_term=_select(connection, "ref.contract_term", CONTRACT_TERM),
         commission_tolerance=commission_tolerance(context.configuration),
+        program_setting=pa.Table.from_pylist(programs, schema=PROGRAM_SETTING),
     )
     unknown = set(pc.unique(facts.sale["partner_account"]).to_pylist()) - set(settings["partner_account"])
     if unknown:

@@ -1,10 +1,17 @@
 -- purpose: the postings every sale should have: what changes on each of its days, as signed flows between accounts.
 -- grain: one flow of one sale for one day.
--- reads: row_state, cashback, share, sale, account_setting, conversion_rate, payment, currency_unit; parameter base_currency.
+-- reads: row_state, cashback, share, sale, account_setting, program_setting, conversion_rate, payment, currency_unit;
+--   parameter base_currency.
 -- key: document_id, effective_for, debit_kind, debit_owner, credit_kind, credit_owner, asset.
 -- Each state of a sale is written as the flows that would have built it from nothing, booked on its day and taken back
 -- on the day of the next state: what remains of a day is the net change.
-WITH settled AS (
+WITH setting AS (
+    SELECT s.sale_id, COALESCE(p.cashback_payable_on, a.cashback_payable_on) AS cashback_payable_on
+    FROM sale AS s
+    JOIN account_setting AS a ON a.partner_account = s.partner_account
+    LEFT JOIN program_setting AS p ON p.partner_account = s.partner_account AND p.program_id = s.program_id
+),
+settled AS (
     -- What reduces a sale needs no money of the partner to count.
     SELECT sale_id, step_on,
         COUNT(*) FILTER (WHERE status = 'approved' AND commission_minor > 0 AND NOT partner_paid) = 0 AS is_paid_for
@@ -17,8 +24,7 @@ owed AS (
     SELECT r.sale_id, r.step_on, r.currency, COUNT(*) AS row_count, MIN(u.unit_minor) AS unit_minor,
         CAST(SUM(CASE WHEN r.status = 'approved' THEN r.commission_minor ELSE 0 END) AS BIGINT) AS owed_minor
     FROM row_state AS r
-    JOIN sale AS s ON s.sale_id = r.sale_id
-    JOIN account_setting AS a ON a.partner_account = s.partner_account
+    JOIN setting AS a ON a.sale_id = r.sale_id
     JOIN currency_unit AS u ON u.currency = r.currency
     WHERE a.cashback_payable_on = 'funded'
     GROUP BY r.sale_id, r.step_on, r.currency
@@ -65,7 +71,7 @@ earned AS (
     FROM share AS h
     JOIN cashback AS c ON c.sale_id = h.sale_id AND c.step_on = h.step_on
     JOIN sale AS s ON s.sale_id = h.sale_id
-    JOIN account_setting AS a ON a.partner_account = s.partner_account
+    JOIN setting AS a ON a.sale_id = h.sale_id
     JOIN step AS t ON t.sale_id = h.sale_id AND t.step_on = h.step_on
     LEFT JOIN funded AS f ON f.sale_id = h.sale_id AND f.step_on = h.step_on
 ),

@@ -13,7 +13,7 @@ touched AS (
     SELECT DISTINCT sale_id FROM dated
 )
 SELECT v.sale_id, v.transaction_id, v.line_id, v.version_no, v.is_absent, v.kind, v.status, v.partner_paid,
-    v.sale_amount, v.commission_amount, v.currency,
+    v.sale_amount, v.commission_amount, v.currency, v.commission_group, v.customer_type,
     CASE WHEN d.told_on > v.effective_on THEN d.told_on ELSE v.effective_on END AS effective_on
 FROM version AS v
 JOIN touched AS t ON t.sale_id = v.sale_id

@@ -120,6 +120,8 @@ class World:
     terms: tuple[Term, ...] = ()
     # By account: an amount, and a share of what is expected.
     tolerance: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
+    # By (account, program), where it differs from the account's.
+    program_payable_on: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 def rounded(value: Fraction, rounding: str) -> int:
@@ -277,6 +279,7 @@ def _balances(world: World, sale: Sale, on: date, day: date) -> dict[tuple[str, 
         source_shares, bridge = shares(source_minor, weights), "fx_position"
     is_paid = all(row.partner_paid or row.commission_amount <= 0 for row, status in standing if status == "approved")
     is_payable = {"approval": True, "partner_paid": is_paid, "funded": _is_funded(world, sale, rows, on)}
+    payable_on = world.program_payable_on.get((account, sale.program_id or ""), world.payable_on[account])
     asset, member = f"{rule.currency}/{scale}", str(sale.member_id)
     for (_, status), member_share, source_share in zip(standing, member_shares, source_shares, strict=True):
         cost, owed = ("cashback_cost", "cashback_confirmed")
@@ -284,7 +287,7 @@ def _balances(world: World, sale: Sale, on: date, day: date) -> dict[tuple[str, 
             cost, owed = ("cashback_expected_cost", "cashback_pending")
         flow((cost, account), (bridge, ""), f"{source}/4", source_share)
         flow((bridge, ""), (owed, member), asset, member_share)
-        if status == "approved" and is_payable[world.payable_on[account]]:
+        if status == "approved" and is_payable[payable_on]:
             flow((owed, member), ("cashback_payable", member), asset, member_share)
     return out
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from etl.accrue import accrue
 from etl.core.engine import Engine
 from etl.core.schemas import CASHBACK_RULE, COMMISSION_TOLERANCE, CONTRACT_TERM, FX_RATE, PROGRAM
-from etl.core.target import PAYMENT, SALE_FACT, VERSION_FACT, Facts, target
+from etl.core.target import PAYMENT, PROGRAM_SETTING, SALE_FACT, VERSION_FACT, Facts, target
 from etl.verify import verify
 from tests.accrue import naive
 from tests.accrue.books import ACCOUNTS, BEGIN, context, read, rule, sale, version, world, write
@@ -131,6 +131,7 @@ def worlds(draw: st.DrawFn) -> naive.World:
         tuple(draw(_payments([each for _, versions in sales for each in versions]))),
         tuple(draw(_terms())),
         draw(st.sampled_from(({}, {"shop_a": (Decimal("0.5"), Decimal("0.02"))}))),
+        draw(st.sampled_from(({}, {("shop_a", "p1"): "funded", ("shop_c", "p2"): "approval"}))),
     )
 
 
@@ -201,6 +202,13 @@ def _facts(facts: naive.World) -> Facts:
             ],
             COMMISSION_TOLERANCE,
         ),
+        program_setting=_table(
+            [
+                {"partner_account": account, "program_id": program, "cashback_payable_on": payable_on}
+                for (account, program), payable_on in facts.program_payable_on.items()
+            ],
+            PROGRAM_SETTING,
+        ),
     )
 
 
@@ -251,8 +259,8 @@ def test_facts_in_any_order_split_and_repetition_make_the_same_books(
     warehouse_url: str, tmp_path: Path, facts: naive.World, data: st.DataObject
 ) -> None:
     _empty_the_books(warehouse_url)
-    # What an account tolerates is configuration, which stays as it is.
-    facts = replace(facts, tolerance={})
+    # What an account tolerates, and when it pays, is configuration, which stays as it is.
+    facts = replace(facts, tolerance={}, program_payable_on={})
     for number, day in enumerate(sorted(data.draw(st.lists(_days(0, 90), max_size=2), label="days"))):
         part = replace(
             facts,

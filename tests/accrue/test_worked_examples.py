@@ -57,6 +57,31 @@ def test_approval_moves_cashback_to_payable_and_takes_pending_back(warehouse_url
     }
 
 
+def test_a_program_may_wait_for_its_money_where_its_account_does_not(warehouse_url: str, tmp_path: Path) -> None:
+    other = {"sale_id": "shop_a:2", "transaction_id": "2"}
+    facts = world(
+        [version("3.1005", "approved"), version("4", "approved", **other)],
+        sales=(sale(), sale("shop_a:2", program_id="p2")),
+        programs=(naive.Program("p1", None, 30), naive.Program("p2", None, 30)),
+        rules=(rule(), rule(rule_id="r2", program_id="p2")),
+    )
+    write(warehouse_url, facts)
+    plain = context(warehouse_url, tmp_path)
+    accounts = [
+        replace(account, program_payable_on={"p2": "funded"} if account.name == "shop_a" else {})
+        for account in plain.configuration.accounts
+    ]
+    here = replace(plain, configuration=replace(plain.configuration, accounts=tuple(accounts)))
+    accrue(here, DAY)
+    owed = {key: amount for key, amount in balances(read(warehouse_url)).items() if key[1] == "EUR/2"}
+    assert owed == {
+        ("border", "EUR/2"): 355,
+        ("cashback_payable", "EUR/2"): -155,
+        ("cashback_confirmed", "EUR/2"): -200,
+    }
+    assert accrue(here, DAY).count("postings") == 0
+
+
 def test_pending_declined_pending_is_three_states_and_one_balance(warehouse_url: str, tmp_path: Path) -> None:
     versions = [
         version("10"),

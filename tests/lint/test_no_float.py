@@ -17,9 +17,10 @@ import pytest
 from etl.core.engine import SQL_ROOT, Engine
 from etl.core.schemas import CLICK, PROGRAM, TRANSACTION
 from etl.match import match_files
+from etl.shortfall import shortfall
 from etl.verify import verify
 from tests.kill.life import DAY, STAGES, Life, small_world
-from tests.parse.answers import parsed, tradetracker_answer, tradetracker_row
+from tests.parse.answers import kelkoo_answer, kelkoo_row, parsed, tradetracker_answer, tradetracker_row
 from tests.reconcile.worlds import click, program, row
 
 CHECKOUT = Path(__file__).parents[2]
@@ -130,10 +131,14 @@ def test_no_query_of_the_engine_has_an_inexact_column(
     monkeypatch.setattr(Engine, "connect", lambda engine: Watched(connect(engine), seen))
     (tmp_path / "home").mkdir()
     life = Life(warehouse_url, tmp_path / "home", small_world())
-    for stage in STAGES.values():
+    for name, stage in STAGES.items():
         stage(life)
+        if name == "reference":
+            _term(warehouse_url)
+    shortfall(life.context, DAY)
     assert [check for check in verify(life.context, DAY) if not check.is_ok] == []
     parsed("tradetracker", tmp_path, tradetracker_answer(tradetracker_row()))
+    parsed("kelkoo", tmp_path, kelkoo_answer(kelkoo_row()))
     _match_alone(tmp_path)
     assert {query: columns for query, columns in seen.items() if columns} == {}
     queries = {
@@ -149,6 +154,15 @@ def test_no_query_of_the_engine_has_an_inexact_column(
 
 def _is_inexact(kind: str) -> bool:
     return not INEXACT.isdisjoint(re.findall("[A-Z]+", kind.upper()))
+
+
+def _term(url: str) -> None:
+    """Give a program a contract, which the life has none of."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO ref.contract_term (term_id, program_id, basis, value, currency, valid_from)"
+            " VALUES ('c1', 'p1', 'rate', 0.1, 'EUR', '2026-01-01')"
+        )
 
 
 def _match_alone(folder: Path) -> None:
