@@ -128,7 +128,7 @@ def facts_of(
         accrual.Version(
             each["sale_id"], each["transaction_id"], each["line_id"], each["version_no"], each["effective_on"],
             each["status"], each["sale_amount"], each["commission_amount"], each["currency"], each["kind"],
-            each["partner_paid"], each["is_absent"],
+            each["partner_paid"], each["is_absent"], each["payment_ref"],
         )
         for chain in answer.versions.values()
         for each in chain

@@ -72,6 +72,9 @@ def reconcile(world: World) -> Answer:
         for row in rows:
             for kind in _row_breaks(row, chains):
                 tell(_key(row), kind, row["commission_amount"], sale_id, True)
+        paid = _paid(world, sale)
+        if paid is not None and sale.outcome != "waiting" and (sale.click or {}).get("click_id") != paid["click_id"]:
+            tell(sale.key, "match_would_change", sale.net("commission_amount"), sale_id, True)
     losers = _losers(list(sales.values()))
     for loser in losers:
         tell(loser.key, "duplicate", loser.net("commission_amount"), loser.sale_id, True)
@@ -94,12 +97,21 @@ def reconcile(world: World) -> Answer:
     for loser in losers:
         loser.earns = False
     for sale in sales.values():
+        # A click that money was paid out on stays until a person says otherwise.
+        paid = _paid(world, sale)
+        if paid is not None:
+            sale.outcome, sale.rule, sale.click = "matched", paid["rule"], paid
         _decide(sale, standing, clicks, (sale.key, "duplicate") in breaks)
     return Answer(chains, sales, breaks, held)
 
 
 def _lead_rank(row: Row) -> tuple[Any, ...]:
     return row["is_reduction"], row["is_correction"], row["occurred_at"], row["transaction_id"], row["line_id"]
+
+
+def _paid(world: World, sale: Sale) -> Row | None:
+    mine = [one for one in world.settled if one["sale_id"] == sale.sale_id and one["rule"] != "decision"]
+    return mine[0] if mine else None
 
 
 def _key(row: Row) -> Key:
