@@ -167,9 +167,12 @@ def _remit(installation: Installation, context: Context, task: Task, _: Credenti
 def _accrue(_: Installation, context: Context, task: Task, __: CredentialsOf) -> StageResult:
     from etl.accrue import accrue
     from etl.adjust import book_adjustments
+    from etl.clawback import write_off_debts
     from etl.opening import book_openings
 
     results = [book_openings(context, task.day), book_adjustments(context), accrue(context, task.day)]
+    # What members owe follows from all that is booked before.
+    results.append(write_off_debts(context, task.day))
     return _added("accrue", task.key, results, "; ".join(result.note for result in results if result.note))
 
 

@@ -12,7 +12,10 @@ import psycopg
 import pyarrow as pa
 
 from etl.core.as_of import AsOf
+from etl.core.clawback import Document
 from etl.core.context import Context
+from etl.core.debt_story import Origin, OwedBack, owed_back
+from etl.core.debts import courses
 from etl.core.engine import query_text
 from etl.core.errors import Stop
 from etl.core.money import Asset, from_minor
@@ -30,7 +33,18 @@ _DOCUMENT = pa.schema(
         ("last_on", pa.date32()),
     ]
 )
-_SHOP = pa.schema([("sale_id", TEXT), ("sale_on", pa.date32()), ("shop", TEXT)])
+_SHOP = pa.schema([("sale_id", TEXT), ("sale_on", pa.date32()), ("shop", TEXT), ("reference", TEXT)])
+_ADJUSTMENT = pa.schema([("adjustment_id", TEXT), ("kind", TEXT), ("is_reversal", pa.bool_())])
+_WORDS = {
+    "opening": "Balance from before",
+    "goodwill": "Goodwill",
+    "bonus": "Bonus",
+    "referral": "Bonus for a friend",
+    "release": "Balance from before, payable now",
+    "decline": "Balance from before, declined",
+    "payout": "Payout",
+}
+"""What is no sale, in a member's words."""
 _LINE = pa.schema(
     [
         ("payout_id", TEXT),
@@ -49,6 +63,7 @@ class EarningState(StrEnum):
     CONFIRMED = "confirmed by the shop"
     PAYABLE = "payable"
     DECLINED = "declined by the shop"
+    GONE = "taken back"
 
 
 class PaymentState(StrEnum):
@@ -73,21 +88,7 @@ class Earning:
     currency: str
     paid: Decimal
     changed_on: date
-
-    @property
-    def owed_back(self) -> Decimal:
-        """Return what of it was paid out and is not earned any more; zero if nothing."""
-        return max(self.paid - self.amount, Decimal(0)) if self.paid > 0 else Decimal(0)
-
-    @property
-    def why_owed_back(self) -> str:
-        """Return in a sentence why the member owes something of it."""
-        change = "taken back in full" if self.amount <= 0 else f"reduced to {self.currency} {self.amount}"
-        return (
-            f"{self.shop}, {self.on}: {self.currency} {self.paid} was paid out, then the shop declined or changed the"
-            f" sale, and it was {change} on {self.changed_on}. {self.currency} {self.owed_back} is taken off what is"
-            " earned next."
-        )
+    reference: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +123,10 @@ class Statement:
     earnings: tuple[Earning, ...]
     payments: tuple[Payment, ...]
     totals: tuple[Total, ...]
+    owed_back: tuple[OwedBack, ...]
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain values; amounts are text."""
-        owed = [
-            {"document_id": each.document_id, "amount": str(each.owed_back), "why": each.why_owed_back}
-            for each in self.earnings
-            if each.owed_back
-        ]
         return {
             "member_id": self.member_id,
             "as_of": str(self.as_of.day),
@@ -137,7 +134,7 @@ class Statement:
             "earnings": [_plain(each) for each in self.earnings],
             "payments": [_plain(each) for each in self.payments],
             "totals": [_plain(each) for each in self.totals],
-            "owed_back": owed,
+            "owed_back": [each.as_json() for each in self.owed_back],
         }
 
 
@@ -159,7 +156,8 @@ class _Document:
 def statement(context: Context, member_id: str, as_of: AsOf) -> Statement:
     """Return the statement of a member; Stop if the books know no such member by then.
 
-    Amounts and states are as of the pair of days, by `effective_for`; the name of a shop is as we know it now.
+    Amounts and states are as of the pair of days, by `effective_for`; the name of a shop is as we know it now. What is
+    written off by policy is so from its day on, and known since.
     """
     parameters = {
         "entity": context.entity.name,
@@ -172,13 +170,20 @@ def statement(context: Context, member_id: str, as_of: AsOf) -> Statement:
         text = psycopg.ClientCursor(connection).mogrify(query_text("ledger/member_document"), parameters)
         documents = list(_documents(fetch(connection, text, _DOCUMENT)))
         payouts = {each.document_id: each for each in documents if each.kind == "payout"}
-        shops = _shops(connection, [each.document_id for each in documents if each.kind == "sale"])
+        origins = _origins(connection, documents)
         paid = _paid(connection, [name for name, each in payouts.items() if _payment_state(each) in _TAKING])
+        acts_until = as_of.day if as_of.known_at is None else min(as_of.day, as_of.known_at.date())
+        debts = [
+            (asset, found)
+            for _, asset, found in courses(connection, context.entity, acts_until, member_id, as_of.day, as_of.known_at)
+        ]
     if not documents:
         raise Stop(f"the books know no member {member_id!r} by then: check the id, or ask for a later day")
-    earnings = tuple(_earning(each, shops, paid) for each in documents if each.kind != "payout")
+    # What was written off of a debt is part of its story, and of the totals.
+    earnings = tuple(_earning(each, origins, paid) for each in documents if each.kind not in ("payout", "write_off"))
     payments = tuple(_payment(each) for each in payouts.values())
-    return Statement(member_id, as_of, earnings, payments, tuple(_totals(documents)))
+    owed = tuple(each for asset, found in debts for each in owed_back(found, asset, origins))
+    return Statement(member_id, as_of, earnings, payments, tuple(_totals(documents)), owed)
 
 
 def _documents(table: pa.Table) -> Iterator[_Document]:
@@ -194,9 +199,24 @@ def _documents(table: pa.Table) -> Iterator[_Document]:
     yield from found.values()
 
 
-def _shops(connection: Connection, sales: Sequence[str]) -> Mapping[str, tuple[date, str]]:
-    rows = fetch(connection, _SHOPS, _SHOP, (list(sales),)).to_pylist()
-    return {row["sale_id"]: (row["sale_on"], row["shop"]) for row in rows}
+def _origins(connection: Connection, documents: Sequence[_Document]) -> Mapping[Document, Origin]:
+    """Return what each document is to the member, in words where it is no sale."""
+    found: dict[Document, Origin] = {}
+    for each in documents:
+        key = (each.kind, each.document_id)
+        first = found.get(key)
+        on = each.first_on if first is None else min(first.on, each.first_on)
+        found[key] = Origin(key, _WORDS.get(each.kind, each.kind), on, "")
+    sales = [each.document_id for each in documents if each.kind == "sale"]
+    for row in fetch(connection, _SHOPS, _SHOP, (sales,)).to_pylist():
+        key = ("sale", row["sale_id"])
+        found[key] = Origin(key, row["shop"], row["sale_on"], row["reference"])
+    given = [each.document_id for each in documents if each.kind == "adjustment"]
+    for row in fetch(connection, _ADJUSTED, _ADJUSTMENT, (given,)).to_pylist():
+        key = ("adjustment", row["adjustment_id"])
+        words = _WORDS.get(row["kind"], row["kind"])
+        found[key] = Origin(key, f"{words}, taken back" if row["is_reversal"] else words, found[key].on, "")
+    return found
 
 
 def _paid(connection: Connection, payouts: Sequence[str]) -> Mapping[tuple[str, str, str], int]:
@@ -209,20 +229,21 @@ def _paid(connection: Connection, payouts: Sequence[str]) -> Mapping[tuple[str, 
 
 
 def _earning(
-    document: _Document, shops: Mapping[str, tuple[date, str]], paid: Mapping[tuple[str, str, str], int]
+    document: _Document, origins: Mapping[Document, Origin], paid: Mapping[tuple[str, str, str], int]
 ) -> Earning:
-    on, shop = shops.get(document.document_id, (document.first_on, document.kind))
+    origin = origins[document.kind, document.document_id]
     states = {
         EarningState.PENDING: document.amount("cashback_pending"),
         EarningState.CONFIRMED: document.amount("cashback_confirmed"),
         EarningState.PAYABLE: document.amount("cashback_payable"),
     }
     # Rows of one sale may stand differently: the state told is the one that is furthest behind.
-    state = next((state for state, amount in states.items() if amount), EarningState.DECLINED)
+    gone = EarningState.DECLINED if document.kind == "sale" else EarningState.GONE
+    state = next((state for state, amount in states.items() if amount), gone)
     minor = paid.get((document.kind, document.document_id, document.asset.currency), 0)
     return Earning(
-        document.kind, document.document_id, shop, on, state, sum(states.values(), Decimal(0)),
-        document.asset.currency, from_minor(minor, document.asset.scale), document.last_on,
+        document.kind, document.document_id, origin.shop, origin.on, state, sum(states.values(), Decimal(0)),
+        document.asset.currency, from_minor(minor, document.asset.scale), document.last_on, origin.reference,
     )  # fmt: skip
 
 
@@ -272,11 +293,16 @@ def _plain(item: Earning | Payment | Total) -> dict[str, str]:
 
 _TAKING = (PaymentState.RESERVED, PaymentState.IN_FLIGHT, PaymentState.SETTLED)
 _SHOPS = """
-    SELECT DISTINCT ON (s.sale_id) s.sale_id, s.sale_on, coalesce(p.name, s.program_id, s.partner_account)
+    SELECT DISTINCT ON (s.sale_id) s.sale_id, s.sale_on, coalesce(p.name, s.program_id, s.partner_account),
+        coalesce(s.order_ref, regexp_replace(s.sale_id, '^[^:]*:', ''))
     FROM ops.sale AS s
     LEFT JOIN ref.program AS p ON p.program_id = s.program_id
     WHERE s.sale_id = ANY(%s)
     ORDER BY s.sale_id, (p.valid_from <= s.occurred_at) DESC NULLS LAST, p.valid_from DESC
+"""
+_ADJUSTED = """
+    SELECT adjustment_id, kind, reverses IS NOT NULL FROM ops.adjustment WHERE adjustment_id = ANY(%s)
+    ORDER BY adjustment_id
 """
 _LINES = """
     SELECT l.payout_id, l.document_kind, l.document_id, p.currency, l.amount_minor

@@ -15,6 +15,7 @@ from etl.core.adjustment import adjustment_target
 from etl.core.allocation import ALLOCATION, Told, allocated, outcomes, read_told, remittance_target
 from etl.core.closed_books import closed_month_faults, read_chain
 from etl.core.context import Context
+from etl.core.debts import read_written_off, write_off_target
 from etl.core.engine import Relation, register
 from etl.core.errors import Stop
 from etl.core.ledger import ENTRY, POSTING, chain_of_books, lock_books, read_accounts
@@ -120,6 +121,8 @@ def verify(context: Context, day: date, kept: Sequence[EntryHash] = ()) -> list[
         opened = difference(context.engine, opened, read_posted(connection, entity, kind="opening"))
         adjusted = adjustment_target(connection, context.entity.base_currency)
         adjusted = difference(context.engine, adjusted, read_posted(connection, entity, kind="adjustment"))
+        forgiven = write_off_target(connection, context.entity, day)
+        forgiven = difference(context.engine, forgiven, read_written_off(connection, context.entity))
         payouts = fetch(connection, _PAYOUTS, _PAYOUT, (entity,))
         parses = fetch(connection, _PARSES, _PARSE)
         closed = closed_month_faults(connection, entity)
@@ -127,6 +130,7 @@ def verify(context: Context, day: date, kept: Sequence[EntryHash] = ()) -> list[
     checks += _remittances(context, money, day)
     checks.append(_none("posted = target for every opening", opened, "document_id"))
     checks.append(_none("posted = target for every adjustment", adjusted, "document_id"))
+    checks.append(_none("posted = target for every write-off of a member's debt", forgiven, "document_id"))
     checks += _border(context, books)
     checks.append(
         _none(

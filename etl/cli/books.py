@@ -161,7 +161,7 @@ def statement(
     known: Known = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a member's statement: each sale and its state, payouts, and what is negative and why."""
+    """Show a member's statement: each sale and its state, payouts, what is owed back, why, and what became of it."""
     from etl.statement import PaymentState
     from etl.statement import statement as statement_of
 
@@ -187,9 +187,11 @@ def statement(
         parts |= {"on its way": total.on_its_way, "paid out": total.paid}
         words = ", ".join(f"{name} {total.currency} {amount}" for name, amount in parts.items() if amount)
         say(f"Altogether: {words or f'{total.currency} 0'}.")
-    for each in found.earnings:
-        if each.owed_back:
-            say(f"Negative: {each.why_owed_back}")
+    for owed in found.owed_back:
+        say("")
+        say(f"Owed back of {owed.origin.text}", "bold")
+        for sentence in owed.sentences:
+            say(f"    {sentence}")
 
 
 @export.command("beancount")

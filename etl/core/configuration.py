@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,6 +21,16 @@ _SCHEMA = Path(__file__).with_name("configuration.schema.json")
 
 
 @dataclass(frozen=True, slots=True)
+class ClawbackPolicy:
+    """From a day on, by currency in its smallest unit: above what a debt is reviewed, and what is written off when."""
+
+    valid_from: date
+    review_above_minor: Mapping[str, int] = field(default_factory=dict)
+    write_off_after_days: int | None = None
+    write_off_below_minor: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Entity:
     """The legal entity whose books these are."""
 
@@ -27,6 +38,7 @@ class Entity:
     base_currency: str
     books_zone: str
     lump_sums: str = "wait"
+    clawback: tuple[ClawbackPolicy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +183,39 @@ def problems(directory: Path) -> list[str]:
             zone = content.get(zone_key)
             if isinstance(zone, str) and not _is_zone(zone):
                 found.append(f"{path}: {zone_key}: {zone!r} is no time zone: use a name such as Europe/Berlin")
+        found += [f"{path}: clawback: {fault}" for fault in _policy_faults(content)]
         if kind != "entity" and content.get("name") != path.stem:
             found.append(f"{path}: name: must be {path.stem!r}, as the file is called")
         if (kind, path.stem) in names:
             found.append(f"{path}: a second {kind} of this name")
         names.add((kind, path.stem))
+    return found
+
+
+def _policies(content: Mapping[str, object]) -> tuple[ClawbackPolicy, ...]:
+    told = content.get("clawback", [])
+    assert isinstance(told, list)
+    return tuple(ClawbackPolicy(**{**each, "valid_from": date.fromisoformat(each["valid_from"])}) for each in told)
+
+
+def _policy_faults(content: Mapping[str, object]) -> list[str]:
+    """Return what is wrong with the clawback policies beyond their form."""
+    try:
+        policies = _policies(content)
+    except (ValueError, TypeError, KeyError, AssertionError):
+        # What has no form is told by the schema; it does not know which days exist.
+        return ["valid_from must be a day that exists, as '2026-09-01'"] if "clawback" in content else []
+    found = []
+    if [each.valid_from for each in policies] != sorted({each.valid_from for each in policies}):
+        found.append("each policy must begin after the one before it: add the newest at the end")
+    for each in policies:
+        for currency, below in each.write_off_below_minor.items():
+            if below > each.review_above_minor.get(currency, below):
+                found.append(
+                    f"of {each.valid_from}: what is written off in {currency} must not be above what is reviewed"
+                )
+        if each.write_off_below_minor and each.write_off_after_days is None:
+            found.append(f"of {each.valid_from}: say write_off_after_days, or leave write_off_below_minor out")
     return found
 
 
@@ -200,7 +240,8 @@ def load(directory: Path) -> Configuration:
         raise Stop("the configuration has problems:\n  " + "\n  ".join(found))
     contents = {(kind, path.stem): _read(path) for kind, path in _files(directory)}
     digest = hashlib.sha256(json.dumps([[list(key), value] for key, value in contents.items()]).encode()).hexdigest()
-    entity = Entity(**contents["entity", "entity"])  # type: ignore[arg-type]  # the schema has checked it
+    entity_fields = {**contents["entity", "entity"], "clawback": _policies(contents["entity", "entity"])}
+    entity = Entity(**entity_fields)  # type: ignore[arg-type]  # the schema has checked it
     accounts, sources, banks = [], [], []
     for (kind, _), content in contents.items():
         fields = dict(content)

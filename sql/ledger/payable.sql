@@ -3,7 +3,8 @@
 -- reads: ledger.posting, ledger.account, payout.payout_line, payout.payout, payout.batch, ops.sale, ops.break, ops.decision.
 -- key: member_id, document_kind, document_id. Runs on PostgreSQL, under the lock of the entity's books.
 -- parameters: entity, asset, currency, mature_until, threshold_minor.
--- why: what grew lately waits, what shrank counts at once; but what only waits never becomes a debt of the member.
+-- why: what grew lately waits, what shrank counts at once; but what only waits never becomes a debt of the member. What is
+-- written off of a debt counts at once as the debt does.
 WITH account AS (
     SELECT account_id, owner AS member_id
     FROM ledger.account
@@ -31,7 +32,9 @@ balance AS (
 earned AS (
     SELECT
         member_id, document_kind, document_id, sum(net) AS total,
-        coalesce(sum(net) FILTER (WHERE net < 0 OR effective_for <= %(mature_until)s), 0) AS mature
+        coalesce(sum(net) FILTER (
+            WHERE net < 0 OR effective_for <= %(mature_until)s OR document_kind = 'write_off'
+        ), 0) AS mature
     FROM day_net
     WHERE document_kind <> 'payout'
     GROUP BY member_id, document_kind, document_id

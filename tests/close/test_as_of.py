@@ -117,12 +117,14 @@ def test_a_member_reads_what_was_earned_paid_and_is_owed_back(lived: str, tmp_pa
     ]
     (total,) = found.totals
     assert (str(total.pending), str(total.payable), str(total.paid)) == ("2.50", "-4.00", "5.00")
-    assert found.earnings[0].why_owed_back == (
-        "Shoes & more, 2026-03-01: EUR 5.00 was paid out, then the shop declined or changed the sale, and it was"
-        " reduced to EUR 1.00 on 2026-03-30. EUR 4.00 is taken off what is earned next."
+    (owed,) = found.owed_back
+    assert owed.sentences == (
+        "2026-03-30: Shoes & more, bought on 2026-03-01 (number s1): the shop declined or changed the sale after its"
+        " cashback had been paid out or used, so EUR 4.00 is owed back.",
+        "EUR 4.00 is left. It is taken off what is earned next, the oldest debt first.",
     )
     # What is negative is explained to the cent.
-    assert sum(each.owed_back for each in found.earnings) == -total.payable
+    assert owed.left == -total.payable
     assert json.loads(json.dumps(found.as_json()))["owed_back"][0]["amount"] == "4.00"
 
 
