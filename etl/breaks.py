@@ -1,30 +1,21 @@
-"""Breaks for people: list and filter them, rank the clicks one could be about, and record what a person decides."""
+"""Breaks for people: list and filter them as they stand, and rank the clicks one could be about."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
-from enum import StrEnum
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.core.approval import require_person
 from etl.core.context import Context
+from etl.core.decisions import EVERY, BreakFilter, read_breaks
 from etl.core.engine import Relation
 from etl.core.errors import Stop
-from etl.core.kept import BREAK_FOUND
 from etl.core.schemas import CLICK, INSTANT, TEXT
-from etl.core.warehouse import APPROVER, Connection, fetch
+from etl.core.warehouse import fetch
 
-LISTED_MAX = 10_000
 CANDIDATES_MAX = 50
-
-BREAK_ROW = pa.schema([*BREAK_FOUND, ("opened_on", pa.date32()), ("opened_run", TEXT)])
 _SALE = pa.schema(
     [
         ("program_id", TEXT),
@@ -37,27 +28,6 @@ _SALE = pa.schema(
     ]
 )
 _PATH = pa.schema([("object_path", TEXT)])
-_ANY = pa.schema([("found", TEXT)])
-
-
-class DecisionKind(StrEnum):
-    """What a person may say of a sale."""
-
-    ACCEPT_CLICK = "accept_click"
-    NO_CASHBACK = "no_cashback"
-    RELEASE_HOLD = "release_hold"
-    UNDO = "undo"
-
-
-@dataclass(frozen=True, slots=True)
-class BreakFilter:
-    """Which breaks to list; what is None does not restrict."""
-
-    partner_account: str | None = None
-    kind: str | None = None
-    sale_id: str | None = None
-    opened_since: date | None = None
-    amount_at_least: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,36 +41,10 @@ class Candidate:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What a person decided, why, and the evidence they saw."""
-
-    kind: DecisionKind
-    sale_id: str
-    reason: str
-    evidence_hash: str
-    click_id: str | None = None
-    undoes: str | None = None
-
-
-def list_breaks(context: Context, only: BreakFilter = BreakFilter(), limit: int = 1_000) -> pa.Table:
-    """Return open breaks (schema BREAK_ROW) that the filter lets through, most money at stake first."""
-    conditions: list[tuple[str, object]] = [
-        ("partner_account = %s", only.partner_account),
-        ("kind = %s", only.kind),
-        ("sale_id = %s", only.sale_id),
-        ("opened_on >= %s", only.opened_since),
-        ("abs(amount) >= %s", only.amount_at_least),
-    ]
-    chosen = [(text, value) for text, value in conditions if value is not None]
-    where = " AND ".join(text for text, _ in chosen) or "true"
-    query = (
-        f"SELECT {', '.join(BREAK_ROW.names)} FROM ops.break WHERE {where}"
-        " ORDER BY abs(amount) DESC NULLS LAST, partner_account, transaction_id, line_id, kind LIMIT %s"
-    )
-    parameters = [*(value for _, value in chosen), min(limit, LISTED_MAX)]
+def list_breaks(context: Context, day: date, only: BreakFilter = EVERY, limit: int = 1_000) -> pa.Table:
+    """Return breaks (schema STATED_BREAK) that the filter lets through, as they stand on `day`, most at stake first."""
     with context.warehouse.transaction() as connection:
-        return fetch(connection, query, BREAK_ROW, parameters)
+        return read_breaks(connection, day, only, limit)
 
 
 def candidates(context: Context, sale_id: str, limit: int = 10) -> list[Candidate]:
@@ -184,70 +128,3 @@ def _shared_prefix(one: str, other: str) -> int:
             break
         count += 1
     return count
-
-
-def decide(context: Context, decision: Decision) -> str:
-    """Record a decision by `context.actor` at `context.known_at` and return its id; the same one twice is one.
-
-    The next reconcile run acts on it. Raises Stop if the sale, or the decision to undo, does not exist, or if the click
-    is missing, out of place, or none of ours is named, or if nobody says it.
-    """
-    _require_whole(decision)
-    person = require_person(context.actor)
-    told = [
-        decision.kind.value,
-        decision.sale_id,
-        decision.click_id,
-        decision.undoes,
-        person,
-        decision.evidence_hash,
-    ]
-    with context.warehouse.transaction(APPROVER) as connection:
-        _require_known(connection, decision)
-        standing = _standing_count(connection, decision)
-        decision_id = hashlib.sha256(json.dumps([*told, standing], separators=(",", ":")).encode()).hexdigest()[:32]
-        connection.execute(
-            "INSERT INTO ops.decision (decision_id, kind, sale_id, click_id, undoes, decided_by, decided_at, reason,"
-            " evidence_hash) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (decision_id) DO NOTHING",
-            (
-                decision_id,
-                decision.kind.value,
-                decision.sale_id,
-                decision.click_id,
-                decision.undoes,
-                person,
-                context.known_at,
-                decision.reason,
-                decision.evidence_hash,
-            ),
-        )
-    return decision_id
-
-
-def _require_whole(decision: Decision) -> None:
-    if (decision.click_id is not None) != (decision.kind is DecisionKind.ACCEPT_CLICK):
-        raise Stop(f"{decision.kind.value}: a click is named to accept_click, and only then")
-    if (decision.undoes is not None) != (decision.kind is DecisionKind.UNDO):
-        raise Stop(f"{decision.kind.value}: the decision undone is named to undo, and only then")
-    if not decision.reason.strip():
-        raise Stop("a decision needs a reason: say why, for whoever looks at it in a year")
-
-
-def _require_known(connection: Connection, decision: Decision) -> None:
-    if decision.undoes is not None:
-        query, value = "SELECT sale_id AS found FROM ops.decision WHERE decision_id = %s", decision.undoes
-    else:
-        query, value = "SELECT sale_id AS found FROM ops.sale WHERE sale_id = %s", decision.sale_id
-    found: Sequence[str] = fetch(connection, query, _ANY, (value,))["found"].to_pylist()
-    if list(found) != [decision.sale_id]:
-        raise Stop(f"{value!r} is no sale or decision of sale {decision.sale_id!r}: take both from the list of breaks")
-
-
-def _standing_count(connection: Connection, decision: Decision) -> int:
-    """Return how often the very same decision was made and undone: made again, it is a new one."""
-    query = (
-        "SELECT count(*)::text AS found FROM ops.decision AS d JOIN ops.decision AS u ON u.undoes = d.decision_id"
-        " WHERE d.kind = %s AND d.sale_id = %s AND d.click_id IS NOT DISTINCT FROM %s AND d.evidence_hash = %s"
-    )
-    parameters = (decision.kind.value, decision.sale_id, decision.click_id, decision.evidence_hash)
-    return int(fetch(connection, query, _ANY, parameters)["found"][0].as_py())

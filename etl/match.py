@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from etl.core.engine import Engine, Parameter, Relation
 from etl.core.errors import Stop
 from etl.core.schemas import (
+    AMOUNT,
     BREAK,
     CASHBACK_RULE,
     CLICK,
@@ -44,11 +45,13 @@ DECISION = pa.schema(
         ("kind", TEXT),
         ("sale_id", TEXT),
         ("click_id", TEXT),
-        ("undoes", TEXT),
-        ("decided_at", INSTANT),
+        ("acts_at", INSTANT),
         ("evidence_hash", TEXT),
+        ("break_kind", TEXT),
+        ("amount", AMOUNT),
     ]
 )
+"""A decision in force."""
 SETTLED_MATCH = pa.schema(
     [("sale_id", TEXT), ("rule", TEXT), ("click_id", TEXT), ("clicked_at", INSTANT), ("member_id", TEXT)]
 )

@@ -261,7 +261,7 @@ WHERE transaction_id IS NOT NULL
 ORDER BY delivery_id, transaction_id, line_id
 """
 _TRACKED = "SELECT relation, object_path FROM ops.tracked_file ORDER BY relation, object_path"
-_DECISIONS = f"SELECT {', '.join(DECISION.names)} FROM ops.decision ORDER BY decision_id"
+_DECISIONS = f"SELECT {', '.join(DECISION.names)} FROM ops.decision_in_force ORDER BY decision_id"
 _SETTLED = """
 SELECT s.sale_id, s.rule, s.click_id, s.clicked_at, s.member_id
 FROM ops.sale AS s

@@ -1,6 +1,19 @@
 """A person's way in: the `tallyback` command line. Whatever Airflow runs can be run here."""
 
-from etl.cli import adjustments, books, closing, contracts, debts, lake, money, openings, questions, remittances, stages
+from etl.cli import (
+    adjustments,
+    books,
+    breaks,
+    closing,
+    contracts,
+    debts,
+    lake,
+    money,
+    openings,
+    questions,
+    remittances,
+    stages,
+)
 from etl.cli.app import PANELS, app
 
 # The first page tells a day first, then what follows from it; whoever registered first does not matter.
@@ -12,6 +25,7 @@ __all__ = [
     "adjustments",
     "app",
     "books",
+    "breaks",
     "closing",
     "contracts",
     "debts",

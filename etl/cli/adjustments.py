@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from etl.cli.app import PAY, AsJson, actor, app, installation, out, person, show, told
+from etl.cli.breaks import amount_of
 from etl.cli.layout import amount, counted, print_json, say
-from etl.cli.questions import amount_of
 from etl.core.adjustment import GIVEN, AdjustmentKind
 from etl.core.context import Context
 from etl.core.errors import Stop

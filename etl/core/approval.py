@@ -30,6 +30,13 @@ JOIN payout.payout_line AS l ON l.payout_id = p.payout_id AND l.document_kind = 
 JOIN ops.decision AS d ON d.sale_id = l.document_id
 WHERE p.batch_id = %(batch_id)s
 UNION
+SELECT a.agreed_by, 'agreed to a decision about sale ' || d.sale_id
+FROM payout.payout AS p
+JOIN payout.payout_line AS l ON l.payout_id = p.payout_id AND l.document_kind = 'sale'
+JOIN ops.decision AS d ON d.sale_id = l.document_id
+JOIN ops.agreement AS a ON a.decision_id = d.decision_id
+WHERE p.batch_id = %(batch_id)s
+UNION
 SELECT r.decided_by, 'decided about remittance ' || r.remittance_id || ', which pays for sale ' || v.sale_id
 FROM payout.payout AS p
 JOIN payout.payout_line AS l ON l.payout_id = p.payout_id AND l.document_kind = 'sale'

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -32,13 +33,18 @@ class ClawbackPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """The legal entity whose books these are."""
+    """The legal entity whose books these are.
+
+    A decision about a break with more at stake than `second_person_above`, in the base currency, needs a second person;
+    None: none does.
+    """
 
     name: str
     base_currency: str
     books_zone: str
     lump_sums: str = "wait"
     clawback: tuple[ClawbackPolicy, ...] = ()
+    second_person_above: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,14 +240,20 @@ def _files(directory: Path) -> list[tuple[str, Path]]:
     return found
 
 
+def _entity(content: Mapping[str, object]) -> Entity:
+    fields = {**content, "clawback": _policies(content)}
+    if "second_person_above" in fields:
+        fields["second_person_above"] = Decimal(str(fields["second_person_above"]))
+    return Entity(**fields)  # type: ignore[arg-type]  # the schema has checked it
+
+
 def load(directory: Path) -> Configuration:
     """Return the configuration under `directory`; Stop with every problem if there is one."""
     if found := problems(directory):
         raise Stop("the configuration has problems:\n  " + "\n  ".join(found))
     contents = {(kind, path.stem): _read(path) for kind, path in _files(directory)}
     digest = hashlib.sha256(json.dumps([[list(key), value] for key, value in contents.items()]).encode()).hexdigest()
-    entity_fields = {**contents["entity", "entity"], "clawback": _policies(contents["entity", "entity"])}
-    entity = Entity(**entity_fields)  # type: ignore[arg-type]  # the schema has checked it
+    entity = _entity(contents["entity", "entity"])
     accounts, sources, banks = [], [], []
     for (kind, _), content in contents.items():
         fields = dict(content)

@@ -218,6 +218,7 @@ BREAK_ROW = TableOutline(
         Column("base", "In base currency", Kind.BASE),
         _text("expected", "Expected"),
         _text("found", "Found"),
+        _text("state", "State"),
         Column("opened_on", "Opened on", Kind.DATE),
         _count("age_days", "Days"),
         *_ROW,

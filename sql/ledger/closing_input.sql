@@ -1,6 +1,6 @@
 -- purpose: all that the books of an entity follow from, at the moment they are closed: one line each.
 -- grain: one input; of exchange rates one currency of a source.
--- reads: ops.delivery, ops.hold_release, ops.decision, ops.remittance, ops.remittance_decision, ops.opening,
+-- reads: ops.delivery, ops.hold_release, ops.decision, ops.agreement, ops.remittance, ops.remittance_decision, ops.opening,
 -- ops.opening_approval, ops.adjustment, ops.adjustment_verdict, ops.tracked_file,
 -- ref.program, ref.cashback_rule, ref.contract_term, ref.fx_rate, ref.gl_map. Runs on PostgreSQL.
 -- key: line.
@@ -9,8 +9,11 @@ WITH input AS (
     UNION ALL
     SELECT concat_ws(' ', 'release', delivery_id, parse_version, released_by) FROM ops.hold_release
     UNION ALL
-    SELECT concat_ws(' ', 'decision', decision_id, kind, sale_id, click_id, undoes, decided_by, evidence_hash)
+    SELECT concat_ws(' ', 'decision', decision_id, kind, sale_id, click_id, undoes, decided_by, evidence_hash, amount,
+                     currency, until_on, claim_amount, approved_amount, batch_id, needs_agreement)
     FROM ops.decision
+    UNION ALL
+    SELECT concat_ws(' ', 'agreement', decision_id, agreed_by) FROM ops.agreement
     UNION ALL
     SELECT concat_ws(' ', 'remittance', partner_account, remittance_id, revision, content_hash) FROM ops.remittance
     UNION ALL

@@ -1,6 +1,7 @@
 -- purpose: what each document lets us pay each member today: owed, mature, not held, not paid out yet.
 -- grain: one row per member and document with something to pay or to take back, of members who reach the threshold.
--- reads: ledger.posting, ledger.account, payout.payout_line, payout.payout, payout.batch, ops.sale, ops.break, ops.decision.
+-- reads: ledger.posting, ledger.account, payout.payout_line, payout.payout, payout.batch, ops.sale, ops.break,
+--   ops.decision_in_force.
 -- key: member_id, document_kind, document_id. Runs on PostgreSQL, under the lock of the entity's books.
 -- parameters: entity, asset, currency, mature_until, threshold_minor.
 -- why: what grew lately waits, what shrank counts at once; but what only waits never becomes a debt of the member. What is
@@ -55,9 +56,9 @@ held_by_break AS (
     WHERE b.kind IN ('conflicting_versions', 'vanished_at_partner', 'unknown_program', 'rate_missing')
         AND NOT EXISTS (
             SELECT 1
-            FROM ops.decision AS d
+            FROM ops.decision_in_force AS d
             WHERE d.kind = 'release_hold' AND d.sale_id = b.sale_id AND d.evidence_hash = b.evidence_hash
-                AND NOT EXISTS (SELECT 1 FROM ops.decision AS u WHERE u.undoes = d.decision_id)
+                AND (d.break_kind IS NULL OR abs(coalesce(b.amount, 0)) <= abs(coalesce(d.amount, 0)))
         )
 ),
 document AS (

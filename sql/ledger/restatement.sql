@@ -1,7 +1,7 @@
 -- purpose: what was booked for a month after it was closed to it: entry by entry, with the cause.
 -- grain: one journal entry, kind of account and asset.
 -- reads: ledger.posting, ledger.account, ledger.journal_entry, ops.sale, ops.transaction_version, ops.delivery, ops.run,
--- ops.hold_release, ops.decision. Runs on PostgreSQL.
+-- ops.hold_release, ops.decision, ops.agreement. Runs on PostgreSQL.
 -- key: year, number, kind, asset.
 -- parameters: entity, from_on, until_on (effective_for in between, booked_on not before until_on).
 -- The cause of a sale's entry is what became known between the entry of that sale before it and this one: a version is
@@ -100,14 +100,17 @@ caused AS (
         WHERE e.document_kind = 'sale' AND k.sale_id = e.document_id
     ) AS t ON true
     LEFT JOIN LATERAL (
-        SELECT count(*) > 0 AS is_decided FROM ops.decision AS k
+        SELECT count(*) > 0 AS is_decided
+        FROM ops.decision AS k
+        LEFT JOIN ops.agreement AS g ON g.decision_id = k.decision_id
         WHERE e.document_kind = 'sale' AND k.sale_id = e.document_id
-            AND k.decided_at > e.posted_before AND k.decided_at <= e.posted_at
+            AND coalesce(g.agreed_at, k.decided_at) > e.posted_before
+            AND coalesce(g.agreed_at, k.decided_at) <= e.posted_at
     ) AS d ON true
 ),
 placed AS (
     SELECT coalesce(s.partner_account, e.partner_account,
-                    CASE WHEN e.document_kind = 'sale' THEN split_part(e.document_id, ':', 1) END, '')
+                    CASE WHEN e.document_kind IN ('sale', 'write_off') THEN split_part(e.document_id, ':', 1) END, '')
                AS partner_account,
            m.kind, m.asset, c.cause, e.document_kind, e.document_id, e.year, e.number, e.booked_on, e.posted_at,
            m.effective_from, m.amount_minor, m.base_amount

@@ -1,6 +1,6 @@
 -- purpose: sales that an opening holds and that changed since: a person must say what follows.
 -- grain: one sale and currency. reads: ops.sale_in_opening, ops.cut_over, ops.opening_in_force, ops.sale,
---   ops.transaction_version, ops.decision, ops.adjustment_in_force. Runs on PostgreSQL.
+--   ops.transaction_version, ops.decision_in_force, ops.adjustment_in_force. Runs on PostgreSQL.
 -- key: partner_account, transaction_id, line_id, kind; its first transaction and its currency stand for a sale.
 -- A version that is not the first of its row and is of a day after the opening is a change; so is a first one that the
 -- partner says it modified since. Whoever decided or adjusted on the same evidence has looked: the break is closed.
@@ -54,9 +54,8 @@ SELECT f.partner, f.partner_account, f.transaction_id, f.line_id, f.kind, f.sale
     f.currency, f.evidence_hash
 FROM found AS f
 WHERE NOT EXISTS (
-    SELECT 1 FROM ops.decision AS d
-    WHERE d.kind <> 'undo' AND d.sale_id = f.sale_id AND d.evidence_hash = f.evidence_hash
-        AND NOT EXISTS (SELECT 1 FROM ops.decision AS u WHERE u.undoes = d.decision_id)
+    SELECT 1 FROM ops.decision_in_force AS d
+    WHERE d.kind = 'no_cashback' AND d.sale_id = f.sale_id AND d.evidence_hash = f.evidence_hash
 )
 AND NOT EXISTS (
     SELECT 1 FROM ops.adjustment_in_force AS a

@@ -1,9 +1,12 @@
 -- purpose: what a person must look at: every break that no standing decision has answered.
 -- grain: one kind of break of one row; what is about a whole sale is told of its leading row.
--- reads: current_row, grouped_sale, sale_match, duplicate, conflict, missing_conversion, settled_match, decision,
---        cashback_rule, fx_rate, sale_day, contracted, commission_tolerance. Parameters day, base_currency (null: no books, so no rates are missed).
+-- reads: current_row, grouped_sale, sale_match, duplicate, conflict, missing_conversion, settled_match, decision
+--        (those in force), cashback_rule, fx_rate, sale_day, contracted, commission_tolerance. Parameters day,
+--        base_currency (null: no books, so no rates are missed).
 -- key: partner_account, transaction_id, line_id, kind.
--- A decision answers the evidence it was made on: when that changes, its hash does, and the break is open again.
+-- A decision answers the evidence it was made on, and no more money than was at stake then: when the evidence changes its
+-- hash does, and the break is open again. What can happen twice to a row says when it did. To wait or to dispute is no
+-- answer.
 WITH of_sale AS (
     SELECT s.partner, s.partner_account, s.transaction_id, s.line_id, s.sale_id, s.currency, s.standing_count,
         s.net_sale_amount, s.net_commission_amount, s.kind AS row_kind, s.is_reduction, s.is_currency_mixed,
@@ -94,13 +97,14 @@ found AS (
     WHERE s.outcome <> 'waiting' AND t.rule <> 'decision' AND s.click_id IS DISTINCT FROM t.click_id
     UNION ALL
     SELECT partner, partner_account, transaction_id, line_id, 'vanished_at_partner' AS kind, sale_id,
-        'a row in a complete answer' AS expected, 'no row' AS found, commission_amount AS amount, currency,
-        TRUE AS is_holding
+        'a row in a complete answer' AS expected, 'no row since ' || CAST(absent_since AS VARCHAR) AS found,
+        commission_amount AS amount, currency, TRUE AS is_holding
     FROM current_row
     WHERE is_absent
     UNION ALL
     SELECT partner, partner_account, transaction_id, line_id, 'illegal_status_change' AS kind, sale_id,
-        'a legal change' AS expected, illegal_change AS found, commission_amount AS amount, currency, TRUE AS is_holding
+        'a legal change' AS expected, illegal_change || ' at ' || CAST(changed_at AS VARCHAR) AS found,
+        commission_amount AS amount, currency, TRUE AS is_holding
     FROM current_row
     WHERE illegal_change IS NOT NULL
     UNION ALL
@@ -120,16 +124,18 @@ evidence AS (
     FROM found AS f
 ),
 answer AS (
-    SELECT d.sale_id, d.evidence_hash
-    FROM decision AS d
-    WHERE d.kind <> 'undo' AND NOT EXISTS (
-        SELECT 1 FROM decision AS u
-        WHERE u.kind = 'undo' AND u.undoes = d.decision_id
-            AND NOT EXISTS (SELECT 1 FROM decision AS w WHERE w.kind = 'undo' AND w.undoes = u.decision_id)
-    )
+    SELECT sale_id, evidence_hash, break_kind, amount
+    FROM decision
+    WHERE kind IN ('accept_click', 'no_cashback', 'release_hold')
 )
 SELECT e.partner, e.partner_account, e.transaction_id, e.line_id, e.kind, e.sale_id, e.expected, e.found, e.amount,
     e.currency, e.evidence_hash, e.is_holding
 FROM evidence AS e
-WHERE NOT EXISTS (SELECT 1 FROM answer AS a WHERE a.evidence_hash = e.evidence_hash AND a.sale_id = e.sale_id)
+WHERE NOT EXISTS (
+    SELECT 1
+    FROM answer AS a
+    WHERE a.evidence_hash = e.evidence_hash AND COALESCE(a.sale_id, '') = COALESCE(e.sale_id, '')
+        -- A decision of before breaks were named in them says nothing of the money.
+        AND (a.break_kind IS NULL OR ABS(COALESCE(e.amount, 0)) <= ABS(COALESCE(a.amount, 0)))
+)
 ORDER BY e.partner, e.partner_account, e.transaction_id, e.line_id, e.kind

@@ -8,6 +8,7 @@
 WITH counted AS (
     SELECT v.*,
         LAST_VALUE(is_absent) OVER whole AS is_absent_now,
+        LAST_VALUE(observed_at) OVER whole AS last_observed_at,
         FIRST_VALUE(sale_amount) OVER whole AS first_sale_amount,
         FIRST_VALUE(commission_amount) OVER whole AS first_commission_amount
     FROM version AS v
@@ -26,7 +27,8 @@ told AS (
     WINDOW ordered AS (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no)
 ),
 changed AS (
-    SELECT partner_account, transaction_id, line_id, status, status_before, partner_paid, paid_before
+    SELECT partner_account, transaction_id, line_id, status, status_before, partner_paid, paid_before,
+        observed_at AS changed_at
     FROM told
     WHERE version_before IS NOT NULL
         AND (status IS DISTINCT FROM status_before OR partner_paid IS DISTINCT FROM paid_before)
@@ -60,7 +62,8 @@ SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id, l.k
         WHEN c.status_before = 'approved' AND c.status = 'pending' THEN 'approved to pending'
         WHEN c.paid_before AND NOT c.partner_paid THEN 'paid to not paid'
         WHEN c.status_before IS NOT NULL AND c.status IS NULL THEN c.status_before || ' to nothing'
-    END AS illegal_change
+    END AS illegal_change,
+    CASE WHEN l.is_absent_now THEN l.last_observed_at END AS absent_since, c.changed_at
 FROM latest AS l
 LEFT JOIN changed AS c
     ON c.partner_account = l.partner_account AND c.transaction_id = l.transaction_id AND c.line_id = l.line_id

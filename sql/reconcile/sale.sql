@@ -2,7 +2,8 @@
 -- grain: one sale.
 -- reads: grouped_sale, sale_match, sale_day, duplicate, open_break, accepted_click, settled_match.
 -- key: sale_id.
--- A match that money was paid out on stays until a person says otherwise. A reversal whose original is not known holds
+-- A match that money was paid out on stays until a person says otherwise. A click that a person accepted on evidence that
+-- has changed stays, and holds the payout until they look again. A reversal whose original is not known holds
 -- the payout of every sale it could be about: those it shares a reference with, or the whole amount.
 WITH orphan AS (
     SELECT s.sale_id, s.partner_account, s.partner_program_id, s.currency, s.occurred_until, s.order_ref,
@@ -41,6 +42,12 @@ held AS (
     SELECT sale_id FROM open_break WHERE is_holding AND sale_id IS NOT NULL
     UNION
     SELECT sale_id FROM suspect WHERE occurred_at < occurred_until
+    UNION
+    SELECT b.sale_id
+    FROM open_break AS b
+    JOIN accepted_click AS a ON a.sale_id = b.sale_id AND a.kind = 'accept_click'
+    WHERE b.kind IN ('unmatched', 'ambiguous', 'click_of_another_program', 'click_after_sale', 'outside_window',
+        'no_click_expected')
 ),
 disputed AS (
     SELECT sale_id FROM open_break WHERE kind = 'duplicate'

@@ -14,8 +14,8 @@ shown AS (
     WHERE place <= %(group_limit)s
     WINDOW one_group AS (PARTITION BY kind, partner_account, currency)
 )
-SELECT kind, partner_account, program, transaction_id, line_id, amount, currency, base, expected, found, opened_on,
-       age_days, delivery_id, row_number, group_count - shown_count AS left_out_count,
+SELECT kind, partner_account, program, transaction_id, line_id, amount, currency, base, expected, found, state,
+       opened_on, age_days, delivery_id, row_number, group_count - shown_count AS left_out_count,
        group_amount - shown_amount AS left_out_amount, count(*) OVER () AS all_rows
 FROM shown
 ORDER BY kind, partner_account, currency, place, transaction_id, line_id

@@ -1,5 +1,5 @@
 -- purpose: what went into these books, as known: the deliveries' bytes and the people's decisions, as one hash each.
--- grain: one row. Reads: ops.delivery, ops.run, ops.decision, ops.hold_release.
+-- grain: one row. Reads: ops.delivery, ops.run, ops.decision, ops.agreement, ops.hold_release.
 WITH delivery AS (
     SELECT count(*) AS delivery_count,
            encode(sha256(convert_to(coalesce(string_agg(delivery_id || ' ' || sha256, E'\n' ORDER BY delivery_id), ''),
@@ -9,10 +9,13 @@ WITH delivery AS (
     WHERE (%(known)s::timestamp IS NULL OR coalesce(r.started_at, d.observed_at) <= %(known)s)
 ),
 decided AS (
-    SELECT 'decision ' || decision_id || ' ' || kind || ' ' || sale_id || ' ' || coalesce(click_id, '') || ' '
-               || coalesce(undoes, '') || ' ' || evidence_hash AS line
+    SELECT concat_ws(' ', 'decision', decision_id, kind, coalesce(sale_id, ''), coalesce(click_id, ''),
+                     coalesce(undoes, ''), evidence_hash, amount, currency, until_on, approved_amount) AS line
     FROM ops.decision
     WHERE (%(known)s::timestamp IS NULL OR decided_at <= %(known)s)
+    UNION ALL
+    SELECT 'agreement ' || decision_id || ' ' || agreed_by FROM ops.agreement
+    WHERE (%(known)s::timestamp IS NULL OR agreed_at <= %(known)s)
     UNION ALL
     SELECT 'release ' || delivery_id || ' ' || parse_version || ' ' || released_by FROM ops.hold_release
     WHERE (%(known)s::timestamp IS NULL OR released_at <= %(known)s)

@@ -27,6 +27,7 @@ from tests.remit.statements import load
 from tests.remit.test_properties import _statements
 
 FAILURES = ("", "", "before put", "after put", "before finish", "after finish")
+DECISIONS = ("accept_click", "accept_click", "no_cashback", "release_hold", "undo", "wait", "dispute")
 ACCOUNTS = tuple(f"{partner}_main" for partner in PARTNERS)
 Sums = dict[tuple[object, ...], object]
 
@@ -116,19 +117,20 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.known.last is not None and self.known.last.answer.breaks)
     @rule(
         data=st.data(),
-        kind=st.sampled_from(("accept_click", "accept_click", "no_cashback", "release_hold", "undo")),
+        kind=st.sampled_from(DECISIONS),
     )
     def decide(self, data: st.DataObject, kind: str) -> None:
         rows = self.firm.ask(
-            "SELECT partner_account, transaction_id, line_id, kind, sale_id, evidence_hash FROM ops.break"
-            " WHERE sale_id IS NOT NULL AND kind NOT LIKE 'remittance%%' AND kind <> 'carry_forward_differs'"
+            "SELECT partner_account, transaction_id, line_id, kind, amount, currency, sale_id, evidence_hash"
+            " FROM ops.break WHERE sale_id IS NOT NULL AND kind NOT LIKE 'remittance%%'"
+            " AND kind <> 'carry_forward_differs'"
             " ORDER BY 1, 2, 3, 4"
         )
         undone = data.draw(st.sampled_from(self.known.decisions)) if kind == "undo" and self.known.decisions else None
         clicks = [one["click_id"] for one in self.known.clicks]
         if not rows or (kind == "undo" and undone is None) or (kind == "accept_click" and not clicks):
             return
-        *key, told, sale_id, evidence = data.draw(st.sampled_from(rows))
+        *key, told, amount, currency, sale_id, evidence = data.draw(st.sampled_from(rows))
         decision = {
             "decision_id": f"d{next(self.numbers)}",
             "kind": kind,
@@ -137,7 +139,15 @@ class Life(RuleBasedStateMachine):
             "undoes": undone["decision_id"] if undone else None,
             "decided_at": self.known.tick(),
             "evidence_hash": "gone" if undone else evidence,
+            **dict(zip(("partner_account", "transaction_id", "line_id"), key, strict=True)),
+            "break_kind": told,
+            "amount": amount,
+            "currency": currency,
+            "until_on": date(2027, 1, 1) if kind == "wait" else None,
+            "needs_agreement": False,
+            "agreed_at": None,
             "answers": None if undone else (tuple(key), told),
+            "seen": self.known.last.answer.seen.get((tuple(key), told)) if self.known.last else None,
         }
         self.known.decisions.append(decision)
         self.firm.decide([decision])

@@ -247,15 +247,23 @@ class House:
         return result.count("clicks") + result.count("conversions")
 
     def decide(self, decisions: Iterable[Row]) -> None:
-        """Record what people decided."""
+        """Record what people decided, and what a second person agreed to."""
+        names = (
+            "decision_id kind sale_id click_id undoes decided_at evidence_hash partner_account transaction_id line_id"
+            " break_kind amount currency until_on needs_agreement"
+        ).split()
         with psycopg.connect(self.url) as connection:
             for one in decisions:
                 connection.execute(
-                    "INSERT INTO ops.decision (decision_id, kind, sale_id, click_id, undoes, decided_by, decided_at,"
-                    " reason, evidence_hash) VALUES (%s, %s, %s, %s, %s, 'Clara', %s, 'asked', %s)",
-                    (*(one[name] for name in ("decision_id", "kind", "sale_id", "click_id", "undoes", "decided_at",
-                       "evidence_hash")),),
-                )  # fmt: skip
+                    f"INSERT INTO ops.decision (decided_by, reason, {', '.join(names)})"
+                    f" VALUES ('Clara', 'asked', {', '.join(f'%({name})s' for name in names)})",
+                    one,
+                )
+                if one["agreed_at"] is not None:
+                    connection.execute(
+                        "INSERT INTO ops.agreement VALUES (%(decision_id)s, 'Clara', 'Dan', %(agreed_at)s, 'so do I')",
+                        one,
+                    )
 
     # --- what follows ---------------------------------------------------------------------------------------------
 

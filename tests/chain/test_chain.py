@@ -153,9 +153,10 @@ def nothing_more(house: House, world: World) -> None:
 def decided(house: House, world: World, picks: list[Pick]) -> tuple[Row, ...]:
     """Return what people decide about the breaks they see, about evidence that is gone, and about decisions."""
     seen = {
-        (row[:3], row[3]): (row[4], row[5])
+        (row[:3], row[3]): row[4:]
         for row in house.ask(
-            "SELECT partner_account, transaction_id, line_id, kind, sale_id, evidence_hash FROM ops.break"
+            "SELECT partner_account, transaction_id, line_id, kind, sale_id, evidence_hash, amount, currency"
+            " FROM ops.break"
         )
         if row[4] is not None
     }
@@ -163,11 +164,12 @@ def decided(house: House, world: World, picks: list[Pick]) -> tuple[Row, ...]:
     click_ids = [*(one["click_id"] for one in world.clicks), "nobodys"]
     for number, pick in enumerate(picks if seen else ()):
         told = sorted(seen)[pick.break_no % len(seen)]
-        sale_id, evidence = seen[told]
+        sale_id, evidence, amount, currency = seen[told]
         if pick.kind == "undo" and not out:
             continue
         undone = out[pick.break_no % len(out)] if pick.kind == "undo" else None
         is_blind = pick.is_stale or undone is not None
+        (account, transaction_id, line_id), kind = told
         out.append(
             {
                 "decision_id": f"d{number}",
@@ -175,9 +177,19 @@ def decided(house: House, world: World, picks: list[Pick]) -> tuple[Row, ...]:
                 "sale_id": undone["sale_id"] if undone else sale_id,
                 "click_id": click_ids[pick.click_no % len(click_ids)] if pick.kind == "accept_click" else None,
                 "undoes": undone["decision_id"] if undone else None,
+                "until_on": date(2026, 7, 1) if pick.kind == "wait" else None,
                 "decided_at": pick.decided_at,
                 "evidence_hash": "gone" if is_blind else evidence,
-                "answers": None if is_blind else told,
+                "partner_account": account,
+                "transaction_id": transaction_id,
+                "line_id": line_id,
+                "break_kind": kind,
+                # What was seen was less: more is at stake now, and the break is open again.
+                "amount": amount / 2 if pick.is_less and amount else amount,
+                "currency": currency,
+                "needs_agreement": pick.agreed_at is not None or pick.is_proposed,
+                "agreed_at": pick.agreed_at,
+                "answers": None if is_blind or (pick.is_less and amount) else told,
             }
         )
     return tuple(out)

@@ -342,14 +342,24 @@ class Pick:
     kind: str
     click_no: int
     is_stale: bool
+    is_less: bool
     decided_at: datetime
+    # None: nobody agreed, which matters only where somebody must.
+    agreed_at: datetime | None
+    is_proposed: bool
 
 
+_days = st.sampled_from([at("03-20"), at("03-21"), at("03-21")])
 picks = st.builds(
     Pick,
     st.integers(0, 50),
-    st.sampled_from(["accept_click", "accept_click", "no_cashback", "release_hold", "undo"]),
+    st.sampled_from(
+        ["accept_click", "accept_click", "no_cashback", "release_hold", "release_hold", "undo", "wait", "dispute"]
+    ),
     st.integers(0, 7),
     st.sampled_from([False, False, False, True]),
-    st.sampled_from([at("03-20"), at("03-21"), at("03-21")]),
+    st.sampled_from([False, False, False, True]),
+    _days,
+    st.sampled_from([None, None, None, at("03-20 12:00"), at("03-22")]),
+    st.sampled_from([False, False, False, True]),
 )

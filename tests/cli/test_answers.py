@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -28,7 +29,12 @@ WRONG: list[tuple[str, ...]] = [
     ("payout", "cancel", "nosuch", "--reason", "x"),
     ("export", "batch", "nosuch"),
     ("release", "nosuch", "--reason", "x"),
-    ("breaks", "decide", "nosuch", "accept_click", "--reason", "x", "--evidence", "y"),
+    ("breaks", "resolve", "nosuch", "--as", "accept_click", "--click", "c", "--reason", "x"),
+    ("breaks", "resolve", "--kind", "unmatched", "--as", "forget", "--reason", "x"),
+    ("breaks", "resolve", "--as", "no_cashback", "--reason", "x"),
+    ("breaks", "undo", "0123456789ab", "--reason", "x"),
+    ("breaks", "agree", "0123456789ab", "--reason", "x"),
+    ("breaks", "list", "--state", "gone"),
     ("breaks", "list", "--at-least", "much"),
     ("report", "--month", "2030-01"),
     ("fetch", "awin_main", "--from", "2026-09-01"),
@@ -88,6 +94,8 @@ def test_questions_are_answered_whole_and_as_json(house_of: Callable[[str, int],
     clicks, shown = keyboard.ask("breaks", "candidates", sale), keyboard.type("breaks", "candidates", sale)
     assert all(each["click_id"] in shown for each in clicks)
 
+    decide_about_breaks(keyboard, kind)
+
     held, shown = keyboard.ask("holds"), keyboard.type("holds")
     assert all(each["delivery_id"] in shown for each in held)
     assert keyboard.ask("rejects") == []
@@ -109,6 +117,40 @@ def test_questions_are_answered_whole_and_as_json(house_of: Callable[[str, int],
     looked = keyboard.type("doctor", expect=0 if all(each["ok"] for each in keyboard.ask("doctor")) else 1)
     assert "TALLYBACK_WAREHOUSE_URL" in looked
     assert "0 new versions" in keyboard.type("run")
+
+
+def decide_about_breaks(keyboard: Keyboard, kind: str) -> None:
+    """Decide about breaks from the keyboard: shown first, by a script exactly that, by two persons above the limit."""
+    meant = ("breaks", "resolve", "--kind", kind, "--as", "wait", "--until", "2027-01-01", "--reason", "they look")
+    shown = keyboard.ask(*meant)
+    assert f"--yes --expect {shown['expect']}" in keyboard.type(*meant)
+    assert keyboard.ask("breaks", "decisions") == []
+    keyboard.type(*meant, "--yes", "--expect", "0" * 32, expect=1)
+    assert "Recorded: " in keyboard.type(*meant, "--yes", "--expect", shown["expect"])
+    assert "Recorded before: " in keyboard.type(*meant, "--yes", "--expect", shown["expect"])
+    assert "nothing is decided" in keyboard.type(*meant, "--yes")
+    assert keyboard.ask("breaks", "list", "--kind", kind) == []
+    assert "waiting until 2027-01-01" in keyboard.type("breaks", "list", "--kind", kind, "--state", "waiting")
+    assert "for a day: --state waiting" in keyboard.type("breaks", "list")
+    batch = keyboard.ask("breaks", "decisions")[0]["batch_id"][:12]
+    assert batch in keyboard.type("breaks", "decisions")
+    assert "Undone: " in keyboard.type("breaks", "undo", batch, "--reason", "not worth it")
+    name = keyboard.ask("breaks", "list", "--kind", kind)[0]["name"][:12]
+    entity = Path(keyboard.house.variables["TALLYBACK_CONFIGURATION"]) / "entity.yaml"
+    text = entity.read_text(encoding="utf-8")
+    entity.write_text(f'{text}\nsecond_person_above: "0"\n', encoding="utf-8")
+    one = ("breaks", "resolve", name, "--as", "wait", "--until", "2027-01-01", "--reason", "they look")
+    assert "Proposed: 1 decision" in keyboard.type(*one)
+    assert "proposed by robin" in keyboard.type("breaks", "list", "--state", "proposed")
+    (proposal,) = [each["decision_id"][:12] for each in keyboard.ask("breaks", "proposals")]
+    assert proposal in keyboard.type("breaks", "proposals")
+    assert "another person" in keyboard.type("breaks", "agree", proposal, "--reason", "so do I", expect=1)
+    assert "Agreed: 1 decision" in keyboard.type("breaks", "agree", proposal, "--reason", "so do I", person="alex")
+    assert "agreed by alex" in keyboard.type("breaks", "decisions")
+    assert "Proposed to undo" in keyboard.type("breaks", "undo", proposal, "--reason", "no")
+    undoing = keyboard.ask("breaks", "proposals")[0]["decision_id"]
+    assert "Refused: 1 decision" in keyboard.type("breaks", "refuse", undoing, "--reason", "yes", person="alex")
+    entity.write_text(text, encoding="utf-8")
 
 
 @pytest.mark.timeout(600)

@@ -12,6 +12,7 @@ SCHEMAS = ("ref", "ops", "ledger", "payout", "pii", "mart")
 SAID_BY_PEOPLE = (
     "payout.approval",
     "ops.decision",
+    "ops.agreement",
     "ops.hold_release",
     "ops.remittance_decision",
     "ops.opening",

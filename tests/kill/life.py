@@ -17,17 +17,18 @@ import pyarrow.parquet as pq
 from connectors.partners import connector_for
 from connectors.providers.sepa.rail import SepaRail
 from etl.accrue import accrue
-from etl.breaks import Decision, DecisionKind, decide
 from etl.check_clicks import check_clicks
 from etl.clicks import load_clicks
 from etl.close import begin, finish
 from etl.core.configuration import Configuration, RemittanceLayout
 from etl.core.connector import Answer, Part, Window
 from etl.core.context import Context
+from etl.core.decisions import BreakFilter, BreakState, DecisionKind
 from etl.core.engine import Engine
 from etl.core.errors import Retry, Stop
 from etl.core.lake import FolderLake
 from etl.core.warehouse import Warehouse
+from etl.decide import Verdict, decide
 from etl.export import freeze, transmit
 from etl.land import land
 from etl.parse import parse
@@ -246,10 +247,8 @@ def _reconcile(life: Life) -> None:
 
 
 def _decide(life: Life) -> None:
-    for sale_id, evidence in life.ask(
-        "SELECT sale_id, evidence_hash FROM ops.break WHERE kind = 'unmatched' ORDER BY 1"
-    ):
-        decide(life.context, Decision(DecisionKind.NO_CASHBACK, str(sale_id), "none was clicked", str(evidence)))
+    open_ones = BreakFilter(kind="unmatched", states=(BreakState.OPEN,))
+    decide(life.context, DAY, open_ones, Verdict(DecisionKind.NO_CASHBACK, "none was clicked"))
 
 
 def _accrue(life: Life) -> None:

@@ -100,6 +100,18 @@ def test_who_decided_about_a_sale_in_it_cannot_approve_it(owing: Office) -> None
         owing.approve(owing.freeze(owing.selected()), "Ben")
 
 
+def test_who_agreed_to_a_decision_about_a_sale_in_it_cannot_approve_it(owing: Office) -> None:
+    owing.change(
+        "INSERT INTO ops.decision (decision_id, kind, sale_id, decided_by, decided_at, reason, evidence_hash,"
+        " needs_agreement) VALUES ('d', 'no_cashback', 's-m1', 'Ben', now(), 'so', 'e', true)"
+    )
+    owing.change("INSERT INTO ops.agreement VALUES ('d', 'Ben', 'Eva', now(), 'so do I')")
+    batch = owing.freeze(owing.selected())
+    for person, how in (("Ben", "decided about sale s-m1"), ("Eva", "agreed to a decision about sale s-m1")):
+        with pytest.raises(Stop, match=how):
+            owing.approve(batch, person)
+
+
 REPORTED = (
     "INSERT INTO ops.transaction_version (partner, partner_account, transaction_id, line_id, kind, occurred_at, "
     "occurred_precision_seconds, partner_paid, sale_amount, commission_amount, currency, delivery_id, "

@@ -6,7 +6,7 @@ It shares no line with etl/ or sql/. It is slow on purpose: loops over everythin
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -20,11 +20,18 @@ from tests.reconcile.naive_facts import (
     Row,
     Sale,
     World,
+    acts_at,
     local_day,
+    standing,
     versions,
 )
 
 __all__ = ["Answer", "Delivery", "Key", "Row", "Sale", "World", "reconcile", "versions"]
+
+
+OF_MATCHING = (
+    "unmatched", "ambiguous", "click_of_another_program", "click_after_sale", "outside_window", "no_click_expected",
+)  # fmt: skip
 
 
 @dataclass
@@ -33,12 +40,15 @@ class Answer:
     sales: dict[str, Sale]
     breaks: dict[tuple[Key, str], Decimal | None]
     held: set[str]
+    # What a break says beside its money: the reference, the amounts, or when it happened to a row.
+    seen: dict[tuple[Key, str], object] = field(default_factory=dict)
 
 
 def reconcile(world: World) -> Answer:
     """Return versions, sales with their clicks, breaks with the money at stake, and the sales whose payout is held.
 
-    A decision says by `answers` which break's evidence it saw: the key and kind, None if none of those there are.
+    A decision says by `answers` which break's evidence it saw: the key and kind, None if none of those there are; if it
+    is of before what is told now, also the `amount` at stake then and what else was `seen`.
     """
     chains, conflicts = versions(world)
     current = [row for chain in chains.values() if (row := _current(chain)) is not None]
@@ -54,6 +64,7 @@ def reconcile(world: World) -> Answer:
     breaks: dict[tuple[Key, str], Decimal | None] = {}
     # The sale that each break is about, and whether the break holds its payout.
     about: dict[tuple[Key, str], tuple[str, bool]] = {}
+    seen: dict[tuple[Key, str], object] = {}
 
     def tell(key: Key, kind: str, amount: Decimal | None, sale_id: str, holds: bool) -> None:
         breaks[key, kind] = amount
@@ -65,13 +76,16 @@ def reconcile(world: World) -> Answer:
         kind = _match(world, sale, clicks)
         if kind is not None:
             tell(sale.key, kind, sale.net("commission_amount"), sale_id, kind == "unknown_program")
+            seen[sale.key, kind] = sale.least("click_ref")
         for kind, amount in _money(sale):
             tell(sale.key, kind, amount, sale_id, True)
+            seen[sale.key, kind] = (sale.net("sale_amount"), sale.net("commission_amount"))
         if _misses_rate(world, sale):
             tell(sale.key, "rate_missing", sale.net("commission_amount"), sale_id, True)
         for row in rows:
-            for kind in _row_breaks(row, chains):
+            for kind, when in _row_breaks(row, chains):
                 tell(_key(row), kind, row["commission_amount"], sale_id, True)
+                seen[_key(row), kind] = when
         paid = _paid(world, sale)
         if paid is not None and sale.outcome != "waiting" and (sale.click or {}).get("click_id") != paid["click_id"]:
             tell(sale.key, "match_would_change", sale.net("commission_amount"), sale_id, True)
@@ -86,11 +100,14 @@ def reconcile(world: World) -> Answer:
         else:
             tell(key, "conflicting_versions", row["commission_amount"], row["sale_id"], True)
     breaks |= _missing(world, sales, clicks)
-    standing = _standing(world.decisions)
-    for decision in standing:
+    said = standing(world.decisions)
+    for decision in said:
         answered = decision.get("answers")
-        if answered in about and about[answered][0] == decision["sale_id"]:
-            breaks.pop(answered, None)
+        is_answer = decision["kind"] in ("accept_click", "no_cashback", "release_hold")
+        if is_answer and answered in about and about[answered][0] == decision["sale_id"]:
+            is_more = abs(breaks.get(answered) or 0) > abs(decision["amount"] or 0) if "amount" in decision else False
+            if not is_more and decision.get("seen", seen.get(answered)) == seen.get(answered):
+                breaks.pop(answered, None)
     held = {sale_id for told, (sale_id, holds) in about.items() if holds and told in breaks}
     for orphan in [one for one in sales.values() if (one.key, "reversal_without_original") in breaks]:
         held |= {sale.sale_id for sale in sales.values() if _is_possible(orphan, sale)}
@@ -101,8 +118,11 @@ def reconcile(world: World) -> Answer:
         paid = _paid(world, sale)
         if paid is not None:
             sale.outcome, sale.rule, sale.click = "matched", paid["rule"], paid
-        _decide(sale, standing, clicks, (sale.key, "duplicate") in breaks)
-    return Answer(chains, sales, breaks, held)
+        _decide(sale, said, clicks, (sale.key, "duplicate") in breaks)
+        # A person accepted a click on what the break no longer says.
+        if sale.rule == "decision" and any((sale.key, kind) in breaks for kind in OF_MATCHING):
+            held.add(sale.sale_id)
+    return Answer(chains, sales, breaks, held, seen)
 
 
 def _lead_rank(row: Row) -> tuple[Any, ...]:
@@ -118,28 +138,15 @@ def _key(row: Row) -> Key:
     return row["partner_account"], row["transaction_id"], row["line_id"]
 
 
-def _standing(decisions: list[Row]) -> list[Row]:
-    """Return the decisions that nobody undid; an undo that was undone itself undoes nothing."""
-
-    def is_undone(decision: Row) -> bool:
-        undos = [one for one in decisions if one["kind"] == "undo" and one["undoes"] == decision["decision_id"]]
-        return any(
-            not any(again["kind"] == "undo" and again["undoes"] == undo["decision_id"] for again in decisions)
-            for undo in undos
-        )
-
-    return [one for one in decisions if one["kind"] != "undo" and not is_undone(one)]
-
-
-def _decide(sale: Sale, standing: list[Row], clicks: dict[str, Row], is_disputed: bool) -> None:
+def _decide(sale: Sale, standing_: list[Row], clicks: dict[str, Row], is_disputed: bool) -> None:
     """Let the last word of a person about the click of a sale count."""
     sale.member_id = None if sale.click is None else sale.click["member_id"]
     said = [
-        one for one in standing if one["sale_id"] == sale.sale_id and one["kind"] in ("accept_click", "no_cashback")
+        one for one in standing_ if one["sale_id"] == sale.sale_id and one["kind"] in ("accept_click", "no_cashback")
     ]
     if not said:
         return
-    last = max(said, key=lambda one: (one["decided_at"], one["decision_id"]))
+    last = max(said, key=lambda one: (acts_at(one), one["decision_id"]))
     if last["kind"] == "no_cashback":
         sale.earns = False
     elif last["click_id"] in clicks:
@@ -316,9 +323,9 @@ def _money(sale: Sale) -> list[tuple[str, Decimal | None]]:
     return [("commission_differs", None)] if abs(reported - contract) > tolerance else []
 
 
-def _row_breaks(row: Row, chains: dict[Key, list[Row]]) -> list[str]:
+def _row_breaks(row: Row, chains: dict[Key, list[Row]]) -> list[tuple[str, datetime]]:
     chain = chains[row["partner_account"], row["transaction_id"], row["line_id"]]
-    kinds = ["vanished_at_partner"] if row["is_absent"] else []
+    kinds = [("vanished_at_partner", chain[-1]["observed_at"])] if row["is_absent"] else []
     told = [one for one in chain if not one["is_absent"]]
     moves = [
         (before, after)
@@ -332,7 +339,7 @@ def _row_breaks(row: Row, chains: dict[Key, list[Row]]) -> list[str]:
             or (before["partner_paid"] and not after["partner_paid"])
             or (before["status"] is not None and after["status"] is None)
         ):
-            kinds.append("illegal_status_change")
+            kinds.append(("illegal_status_change", after["observed_at"]))
     return kinds
 
 

@@ -55,6 +55,23 @@ def local_day(instant: datetime, zone: str) -> date:
     return instant.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).date()
 
 
+def standing(decisions: list[Row]) -> list[Row]:
+    """Return the decisions that hold: agreed to where a second person must, and not undone by an undo that holds."""
+
+    def holds(one: Row) -> bool:
+        if one.get("needs_agreement") and one.get("agreed_at") is None:
+            return False
+        return not any(holds(undo) for undo in decisions if undo.get("undoes") == one["decision_id"])
+
+    return [one for one in decisions if one["kind"] != "undo" and holds(one)]
+
+
+def acts_at(decision: Row) -> datetime:
+    """Return since when a decision holds."""
+    when: datetime = decision.get("agreed_at") or decision["decided_at"]
+    return when
+
+
 def clock_of(world: World, row: Row) -> datetime:
     model = world.model(row["partner_account"])
     is_modified = model["version_clock"] == "modified"

@@ -10,15 +10,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from etl.breaks import BreakFilter, Decision, DecisionKind, candidates, decide, list_breaks
+from etl.breaks import candidates, list_breaks
 from etl.core.configuration import Configuration, Entity, PartnerAccount
 from etl.core.connector import ChangeFeed, ConnectorFacts, ReversalModel, VersionClock
 from etl.core.context import Context, StageResult
+from etl.core.decisions import BreakFilter, DecisionKind
 from etl.core.engine import Engine
 from etl.core.errors import Stop
 from etl.core.lake import FolderLake
 from etl.core.schemas import CLICK, PROGRAM, TRANSACTION, TRANSACTION_OPTIONAL
 from etl.core.warehouse import APPROVER, Warehouse, copy_in
+from etl.decide import Verdict, decide, undo
 from etl.reconcile import reconcile
 from tests.reconcile.naive import Delivery
 from tests.reconcile.worlds import at, click, delivery, program, row
@@ -123,7 +125,7 @@ def test_what_comes_later_writes_only_what_it_changes(context: Context) -> None:
     second = run(replace(context, run_id="run-2"))
     # t1 is approved, t2 has vanished, t3 is new and without a click.
     assert (second.count("new_versions"), second.count("gone_versions")) == (3, 0)
-    assert {(one["transaction_id"], one["kind"]) for one in list_breaks(context).to_pylist()} >= {
+    assert {(one["transaction_id"], one["kind"]) for one in list_breaks(context, DAY).to_pylist()} >= {
         ("t2", "vanished_at_partner"),
         ("t3", "unmatched"),
     }
@@ -140,38 +142,24 @@ def test_a_held_delivery_says_nothing_until_it_is_released(context: Context) -> 
 def test_a_decision_on_a_break_matches_its_sale_and_survives_a_replay(context: Context) -> None:
     accept(context, delivery("d1", "03-05", row()))
     run(context)
-    (open_break,) = list_breaks(context, BreakFilter(kind="unmatched")).to_pylist()
+    (open_break,) = list_breaks(context, DAY, BreakFilter(kind="unmatched")).to_pylist()
     ranked = candidates(context, open_break["sale_id"])
     assert [one.click_id for one in ranked] == ["click-1", "click-2"]
     assert all(one.reasons for one in ranked)
-    accepted = Decision(
-        DecisionKind.ACCEPT_CLICK, open_break["sale_id"], "the member wrote", open_break["evidence_hash"], "click-1"
-    )
-    decision_id = decide(context, accepted)
-    assert decide(context, accepted) == decision_id
+    accepted = Verdict(DecisionKind.ACCEPT_CLICK, "the member wrote", "click-1")
+    first = decide(context, DAY, [open_break["name"][:12]], accepted)
+    again = decide(context, DAY, [open_break["name"]], accepted)
+    assert (again.decision_ids, first.is_new, again.is_new) == (first.decision_ids, True, False)
     run(context)
     assert books(context)[1][0][8:11:2] == ("matched", "click-1")
-    assert list_breaks(context).num_rows == 0
-    undo = Decision(DecisionKind.UNDO, open_break["sale_id"], "wrong member", "", undoes=decision_id)
-    assert decide(context, undo) != decision_id
+    assert list_breaks(context, DAY).num_rows == 0
+    (decision_id,) = first.decision_ids
+    undo(context, DAY, decision_id, "wrong member")
+    with pytest.raises(Stop, match="undone already"):
+        undo(context, DAY, decision_id, "wrong member")
     run(context)
-    assert list_breaks(context, BreakFilter(partner_account="awin_main")).num_rows == 1
-    assert decide(context, accepted) != decision_id
-
-
-def test_a_decision_that_is_not_whole_is_refused(context: Context) -> None:
-    accept(context, delivery("d1", "03-05", row()))
-    run(context)
-    for wrong in (
-        Decision(DecisionKind.ACCEPT_CLICK, "awin_main:t1", "why", "x"),
-        Decision(DecisionKind.NO_CASHBACK, "awin_main:t1", " ", "x"),
-        Decision(DecisionKind.NO_CASHBACK, "awin_main:t9", "why", "x"),
-        Decision(DecisionKind.UNDO, "awin_main:t1", "why", "x", undoes="nothing"),
-    ):
-        with pytest.raises(Stop):
-            decide(context, wrong)
-    with pytest.raises(Stop, match="is no person"):
-        decide(replace(context, actor="airflow"), Decision(DecisionKind.NO_CASHBACK, "awin_main:t1", "why", "x"))
+    assert list_breaks(context, DAY, BreakFilter(partner_account="awin_main")).num_rows == 1
+    assert decide(context, DAY, [open_break["name"]], accepted).decision_ids != first.decision_ids
 
 
 def test_the_order_in_which_deliveries_become_known_leaves_the_same_books(context: Context) -> None:
@@ -203,7 +191,7 @@ def test_what_is_reported_is_compared_with_the_terms_of_the_contract(context: Co
                 (term_id, group, basis, value),
             )
     run(context)
-    found = list_breaks(context, BreakFilter(kind="commission_differs")).sort_by("transaction_id").to_pylist()
+    found = list_breaks(context, DAY, BreakFilter(kind="commission_differs")).sort_by("transaction_id").to_pylist()
     # The plain row is a sale of 100.
     assert [(each["transaction_id"], each["expected"], each["found"]) for each in found] == [
         ("t2", "5.0000", "8.0000"),

@@ -15,6 +15,7 @@ from etl.core.schemas import CLICK, CONVERSION, PROGRAM, TRANSACTION
 from etl.match import CONFLICT, DECISION, SEAL, SETTLED_MATCH, Matched, Matching, matched, run_step
 from etl.reconcile import PARTNER_MODEL, REJECTED_KEY, SCOPE, versions_of
 from tests.reconcile.naive import Delivery, Row, World
+from tests.reconcile.naive_facts import standing
 
 DAY = date.fromisoformat("2026-06-30")
 ENGINE = Engine(memory_limit="500MB", threads=1)
@@ -168,6 +169,8 @@ def decision(decision_id: str, kind: str, sale_id: str, **changed: object) -> Ro
         "undoes": None,
         "decided_at": at("05-01"),
         "evidence_hash": "",
+        "break_kind": None,
+        "amount": None,
         **changed,
     }
 
@@ -222,7 +225,9 @@ def told(given: World) -> Result:
             books_zone=given.books_zone,
             base_currency="EUR",
             conflict=run_step(ENGINE, "conflict", {"observation": observation}, {}).cast(CONFLICT),
-            decision=pa.Table.from_pylist(given.decisions, schema=DECISION),
+            decision=pa.Table.from_pylist(
+                [{**one, "acts_at": one["decided_at"]} for one in standing(given.decisions)], schema=DECISION
+            ),
             settled_match=pa.Table.from_pylist(given.settled, schema=SETTLED_MATCH),
         ),
     )

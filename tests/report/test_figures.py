@@ -120,6 +120,15 @@ def test_what_is_taken_off_a_member_takes_the_oldest_first(books: Books, warehou
     assert said(found["cashback_payable", "we owe"], "amount", *ages) == ["5", "2", "3", "0", "0", "0"]
 
 
+SAID = """
+    INSERT INTO ops.decision (decision_id, kind, decided_by, decided_at, until_on, reason, sale_id, evidence_hash,
+        partner_account, transaction_id, line_id, break_kind, amount, currency)
+    SELECT %s, %s, %s, %s, %s, 'seen', sale_id, evidence_hash, partner_account, transaction_id, line_id, kind, amount,
+        currency
+    FROM ops.break WHERE transaction_id = %s
+"""
+
+
 def test_breaks_show_the_money_at_stake_and_a_decided_one_is_counted_apart(
     october: Books, warehouse_url: str, tmp_path: Path
 ) -> None:
@@ -130,9 +139,11 @@ def test_breaks_show_the_money_at_stake_and_a_decided_one_is_counted_apart(
     assert said(found["commission_differs", "USD"], *names) == [1, "100", "0", "100", "0", "100", "100", "0"]
     row = rows(report, "break_row", "transaction_id")
     assert said(row["s3"], "delivery_id", "row_number", "age_days") == ["awin_main-october", 1, 27]
-    october.connection.execute(
-        "INSERT INTO ops.decision VALUES ('d', 'no_cashback', 's3', NULL, NULL, 'ann', '2026-11-01', 'seen', 'e')"
-    )
+    assert row["s3"]["state"] == "open"
+    october.connection.execute(SAID, ("d", "wait", "ann", "2026-11-01", "2026-12-24", "s3"))
+    waiting = rows(made(warehouse_url, tmp_path), "break_row", "transaction_id")
+    assert waiting["s3"]["state"] == "waiting"
+    october.connection.execute(SAID, ("e", "no_cashback", "ann", "2026-11-01", None, "s3"))
     again = made(warehouse_url, tmp_path)
     decided = rows(again, "break_kind", "kind")["unmatched"]
     assert said(decided, "item_count", "amount", "decided_count") == [0, "0", 1]
@@ -326,7 +337,7 @@ def test_a_report_of_what_was_known_leaves_out_what_came_later(
     run("UPDATE payout.payout SET state = 'settled' WHERE payout_id = 'p1'")
     run("ALTER TABLE ledger.journal_entry DISABLE TRIGGER refuse_change")
     run("UPDATE ledger.journal_entry SET posted_at = %s WHERE booked_on = '2026-10-31'", (later,))
-    run("INSERT INTO ops.decision VALUES ('d1', 'no_cashback', 's5', NULL, NULL, 'Clara', %s, 'asked', 'e')", (later,))
+    run(SAID, ("d1", "no_cashback", "Clara", later, None, "s5"))
     run(
         "INSERT INTO ops.delivery (SELECT 'late', partner, partner_account, window_from, window_until, %s, sha256,"
         " byte_count, states_scope, is_secret_blanked, landed_run FROM ops.delivery WHERE delivery_id = %s)",

@@ -1,9 +1,10 @@
 -- purpose: each open break with its age, the money at stake and the row it is about.
--- grain, key: partner_account, transaction_id, line_id, kind. Reads: ops.break, ops.decision, ledger.posting,
+-- grain, key: partner_account, transaction_id, line_id, kind. Reads: ops.break, ops.stated_break, ledger.posting,
 -- report_current_row, report_program_name.
 -- A break in another currency takes the rate that the books use for its sale; none known yet, none invented.
 -- Of those known at an instant, only the ones that are still open are kept anywhere.
--- A break is decided when a decision for its sale has seen the same evidence and was not undone.
+-- A break is decided when a decision in force has seen its evidence and the next run acts on it; one that waits, is
+-- disputed or has a decision proposed is open, and says so.
 WITH rate AS (
     SELECT p.document_id, max(p.rate) AS rate
     FROM ledger.posting AS p
@@ -22,14 +23,10 @@ SELECT b.partner, b.partner_account, b.transaction_id, b.line_id, b.kind, b.sale
        CASE WHEN coalesce(b.amount, 0) = 0 THEN 0 WHEN b.currency = %(base)s THEN abs(b.amount)
             ELSE round(abs(b.amount) * r.rate, 4) END AS base,
        b.opened_on, greatest(%(closing_on)s - b.opened_on, 0) AS age_days, b.opened_on < %(from)s AS is_old,
-       EXISTS (SELECT 1 FROM ops.decision AS d
-               WHERE d.sale_id = b.sale_id AND d.evidence_hash = b.evidence_hash AND d.kind <> 'undo'
-                 AND (%(known)s::timestamp IS NULL OR d.decided_at <= %(known)s)
-                 AND NOT EXISTS (SELECT 1 FROM ops.decision AS u
-                                 WHERE u.undoes = d.decision_id
-                                   AND (%(known)s::timestamp IS NULL OR u.decided_at <= %(known)s))) AS is_decided,
+       coalesce(k.state, 'open') AS state, coalesce(k.state = 'decided', false) AS is_decided,
        c.delivery_id, c.row_number
 FROM ops.break AS b
+LEFT JOIN ops.stated_break(%(closing_on)s, %(known)s::timestamp) AS k USING (partner_account, transaction_id, line_id, kind)
 LEFT JOIN report_current_row AS c USING (partner_account, transaction_id, line_id)
 LEFT JOIN report_program_name AS n ON n.program_id = c.program_id
 LEFT JOIN rate AS r ON r.document_id = b.sale_id
