@@ -77,7 +77,8 @@ def rederive(
 ) -> Rederived:
     """Return the differences between what is stored and what follows, as of `day`; at most `limit` of them.
 
-    Damaged objects are named first, and then nothing is derived: all that hangs on them would differ. `told` hears of
+    Damaged objects are named first, and then nothing is derived: all that hangs on them would differ. So are accounts
+    whose deliveries this version would parse otherwise. `told` hears of
     each step. Stop if an account is not configured, or if the database at `scratch_url` is not empty.
     """
     context.temporary.mkdir(parents=True, exist_ok=True)
@@ -89,6 +90,7 @@ def rederive(
         stored.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         told("comparing landed objects with their sha256")
         count, damaged = _damaged(context, stored)
+        damaged = damaged or list(_outdated(context, stored))
         if damaged:
             return Rederived(day, count, 0, tuple(damaged[:limit]), len(damaged) > limit)
         told("starting a scratch warehouse and copying the inputs")
@@ -163,6 +165,22 @@ def _misrecorded(stored: Connection) -> Iterator[Difference]:
         if made != delivery_id:
             key = f"{account} {begin}..{end} observed at {observed_at}"
             yield Difference("recorded delivery", key, f"delivery {delivery_id}", f"delivery {made}")
+
+
+def _outdated(context: Context, stored: Connection) -> Iterator[Difference]:
+    """Yield each account with deliveries whose newest parse is not of the parse_version this code has."""
+    for account in context.configuration.accounts:
+        version = connector_for(account.partner).facts.parse_version
+        rows = stored.execute(
+            "SELECT n.parse_version, count(*) FROM ("
+            " SELECT p.delivery_id, max(p.parse_version) AS parse_version FROM ops.parse AS p"
+            " JOIN ops.delivery AS d USING (delivery_id) WHERE d.partner_account = %s GROUP BY p.delivery_id) AS n"
+            " WHERE n.parse_version <> %s GROUP BY n.parse_version ORDER BY 1",
+            (account.name, version),
+        ).fetchall()
+        for other, count in rows:
+            told = f"parse_version {other} of {count} deliveries; with `tallyback run` they are parsed again"
+            yield Difference("parse version", account.name, told, f"parse_version {version}")
 
 
 def _derive(scratch: Context, stored: Connection, url: str, day: date, told: Callable[[str], None]) -> None:
@@ -242,14 +260,18 @@ _FILES = ("parsed delivery", "checked delivery")
 
 
 def _is_same_file(context: Context, scratch: Context, found: Difference) -> bool:
-    """Return whether two files differ in nothing but their bytes, as another version of a library writes them."""
+    """Return whether two files say the same in other bytes: another library's, or with a new empty column."""
     stored, follows = found.stored.removeprefix("object_path "), found.follows.removeprefix("object_path ")
     if stored == found.stored or follows == found.follows or ", " in stored:
         return False
     try:
-        return bool(context.lake.read_table(stored).equals(scratch.lake.read_table(follows)))
+        one, other = context.lake.read_table(stored), scratch.lake.read_table(follows)
     except Stop:
         return False
+    shared = [name for name in one.column_names if name in other.column_names]
+    added = [table[name] for table in (one, other) for name in table.column_names if name not in shared]
+    is_same = one.select(shared).equals(other.select(shared))
+    return bool(is_same and all(column.null_count == len(column) for column in added))
 
 
 def compared(entity: str) -> Iterator[Compared]:
