@@ -9,19 +9,26 @@ import typer
 from rich.text import Text
 
 from etl.cli.app import LOOK, SET_UP, AsJson, app, installation, out, told
-from etl.cli.layout import Branch, counted, print_json, say, tree
+from etl.cli.layout import counted, print_json, say, tree
 from etl.installation import clock, credentials_from_environment
 
 if TYPE_CHECKING:
-    from etl.trace import Node
+    pass
 
 
 @app.command(rich_help_panel=LOOK)
 def trace(
-    name: Annotated[str, typer.Argument(help="A payout, remittance, sale, transaction or click, by its id.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="The id of a payout, remittance, sale, transaction, click, member or document; a journal entry as "
+            "2026/17; a delivery, or its row as DELIVERY:5."
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show where a cent comes from and went to: payouts, remittances, sales, postings, versions, rows and clicks."""
+    from etl.cli.traced import branch
     from etl.trace import trace as trace_name
 
     with told():
@@ -32,12 +39,7 @@ def trace(
         print_json([node.as_json() for node in found])
         return
 
-    tree(name, [_branch(node) for node in found])
-
-
-def _branch(node: "Node") -> Branch:
-    facts = "  ".join(f"{fact} {value}" for fact, value in node.facts)
-    return f"{node.kind} {node.name}", facts, [_branch(child) for child in node.children]
+    tree(name, [branch(node) for node in found])
 
 
 @app.command(rich_help_panel=LOOK)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
 import pyarrow as pa
 import pytest
 
+from etl.cli.layout import Branch
+from etl.cli.traced import branch
 from etl.core.errors import Stop
 from etl.core.schemas import CLICK
 from etl.trace import Node, NodeKind, trace
@@ -87,3 +90,59 @@ def test_a_click_that_led_nowhere_is_found_in_the_lake(warehouse_url: str, tmp_p
 def test_a_name_nobody_knows_stops(warehouse_url: str, tmp_path: Path) -> None:
     with pytest.raises(Stop, match="'nobody' is no payout"):
         trace(context(warehouse_url, tmp_path), "nobody")
+
+
+def test_an_entry_a_delivery_its_row_and_a_member_lead_to_the_same_sale(warehouse_url: str, tmp_path: Path) -> None:
+    _world(warehouse_url, tmp_path)
+    here = context(warehouse_url, tmp_path)
+    with psycopg.connect(warehouse_url) as connection:
+        connection.execute("UPDATE ops.transaction_version SET delivery_id = 'deadbeef01'")
+        connection.execute("UPDATE ops.delivery_part SET delivery_id = 'd'")
+        connection.execute(
+            "INSERT INTO ops.delivery (SELECT 'deadbeef01', partner, partner_account, window_from, window_until,"
+            " observed_at, sha256, byte_count, states_scope, is_secret_blanked, landed_run FROM ops.delivery)"
+        )
+        row = {"row_number": [1], "transaction_id": ["1"], "line_id": [""], "status": ["approved"], "currency": ["EUR"]}
+        amounts = {"sale_amount": [Decimal("31.005")], "commission_amount": [Decimal("3.1005")], "content_hash": ["h"]}
+        here.lake.put_table(pa.table(row | amounts), "parsed/e.parquet")
+        connection.execute("INSERT INTO ops.parse VALUES ('deadbeef01', 1, 2, 1, 1, 0, 'parsed/e.parquet', 'r')")
+        connection.execute(
+            "INSERT INTO ops.reject VALUES ('deadbeef01', 1, 2, 'parse', 't', '', 'money', 'amount', 'x', 'none', '')"
+        )
+    (entry,) = trace(here, "2026/1")
+    assert (entry.kind, entry.name) == (NodeKind.ENTRY, "2026/1")
+    assert _names((entry,), NodeKind.SALE) == {"shop_a:1"}
+    assert all(each.name.startswith("2026/1 ") for each in entry.children if each.kind is NodeKind.POSTING)
+    (delivery,) = trace(here, "deadbeef")
+    assert [child.kind for child in delivery.children] == [NodeKind.REJECT, NodeKind.VERSION, NodeKind.VERSION]
+    (good,) = trace(here, "deadbeef01:1")
+    assert _names((good,), NodeKind.SALE) == {"shop_a:1"}
+    assert _names((good,), NodeKind.PAYOUT) == {"pay"}
+    (bad,) = trace(here, "deadbeef01:2")
+    assert [(child.kind, dict(child.facts)["reason"]) for child in bad.children] == [(NodeKind.REJECT, "none")]
+    (beyond,) = trace(here, "deadbeef01:3")
+    assert "no" in dict(beyond.facts)["row"]
+    (member,) = trace(here, "member-1")
+    assert dict(member.facts) == {"cashback_payable EUR": "1.5500"}
+    assert [(child.kind, child.name) for child in member.children] == [
+        (NodeKind.PAYOUT, "pay"),
+        (NodeKind.SALE, "shop_a:1"),
+    ]
+
+
+def test_a_whole_way_of_a_cent_fits_on_a_screen(warehouse_url: str, tmp_path: Path) -> None:
+    _world(warehouse_url, tmp_path)
+    (node,) = trace(context(warehouse_url, tmp_path), "pay")
+    lines: list[str] = []
+
+    def say(of: Branch, depth: int) -> None:
+        lines.append(" " * 4 * depth + f"{of[0]}  {of[1]}")
+        for below in of[2]:
+            say(below, depth + 1)
+
+    say(branch(node), 0)
+    assert len(lines) <= 40
+    words = "\n".join(lines)
+    assert "commission_receivable(shop_a) <- commission_income(shop_a)  3.1005 EUR" in words
+    assert "version 1 version 2  2026-03-01  approved  sale 31.0050  commission 3.1005 EUR" in words
+    assert "click c1  2026-03-01 12:00:00 UTC  member member-1  program p1" in words
