@@ -340,7 +340,7 @@ _CURRENCY_DAYS = """
     SELECT DISTINCT s.sale_on, v.currency, r.currency
     FROM ops.sale AS s
     JOIN ops.transaction_version AS v ON v.sale_id = s.sale_id AND NOT v.is_absent
-    LEFT JOIN ref.cashback_rule AS r ON r.program_id = s.program_id AND s.member_id IS NOT NULL
+    LEFT JOIN ref.cashback_rule_in_force AS r ON r.program_id = s.program_id AND s.member_id IS NOT NULL
         AND r.valid_from <= s.clicked_at AND (r.valid_until IS NULL OR s.clicked_at < r.valid_until)
     WHERE s.sale_on >= %s AND s.sale_on < %s AND s.program_id IS NOT NULL
 """

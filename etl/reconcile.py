@@ -210,13 +210,17 @@ def _computed(
             decision=fetch(connection, _DECISIONS, DECISION),
             settled_match=fetch(connection, _SETTLED, SETTLED_MATCH),
             cashback_rule=fetch(
-                connection, f"SELECT {', '.join(CASHBACK_RULE.names)} FROM ref.cashback_rule ORDER BY 1", CASHBACK_RULE
+                connection,
+                f"SELECT {', '.join(CASHBACK_RULE.names)} FROM ref.cashback_rule_in_force ORDER BY 1, 8",
+                CASHBACK_RULE,
             ),
             fx_rate=fetch(
                 connection, f"SELECT {', '.join(FX_RATE.names)} FROM ref.fx_rate ORDER BY 1, 2, 3, 5", FX_RATE
             ),
             contract_term=fetch(
-                connection, f"SELECT {', '.join(CONTRACT_TERM.names)} FROM ref.contract_term ORDER BY 1", CONTRACT_TERM
+                connection,
+                f"SELECT {', '.join(CONTRACT_TERM.names)} FROM ref.contract_term_in_force ORDER BY 1, 8",
+                CONTRACT_TERM,
             ),
             commission_tolerance=commission_tolerance(context.configuration),
         ),

@@ -73,6 +73,18 @@ CROSS JOIN LATERAL
     (VALUES (a.proposed_by, 'proposed adjustment '), (a.approved_by, 'approved adjustment ')) AS w (person, how)
 WHERE p.batch_id = %(batch_id)s
 UNION
+SELECT d.decided_by, 'decided about correction ' || d.correction_id || ', which sale ' || s.sale_id || ' falls under'
+FROM payout.payout AS p
+JOIN payout.payout_line AS l ON l.payout_id = p.payout_id AND l.document_kind = 'sale'
+JOIN ops.sale AS s ON s.sale_id = l.document_id
+JOIN (
+    SELECT correction_id, program_id FROM ref.cashback_rule_correction
+    UNION
+    SELECT correction_id, program_id FROM ref.contract_term_correction
+) AS c ON c.program_id = s.program_id
+JOIN ref.correction_decision AS d ON d.correction_id = c.correction_id
+WHERE p.batch_id = %(batch_id)s
+UNION
 SELECT j.created_by, 'made ' || j.document_kind || ' ' || j.document_id
 FROM payout.payout AS p
 JOIN payout.payout_line AS l ON l.payout_id = p.payout_id AND l.document_kind <> 'sale'

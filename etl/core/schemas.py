@@ -102,6 +102,10 @@ CASHBACK_RULE = pa.schema(
         pa.field("rounding", TEXT, nullable=False),
         pa.field("valid_from", INSTANT, nullable=False),
         pa.field("valid_until", INSTANT),
+        # Null: for all rows whose group no rule names.
+        pa.field("commission_group", TEXT),
+        # cashback, or bonus: what comes on top, capped, rounded and posted by itself.
+        pa.field("component", TEXT, nullable=False),
     ]
 )
 

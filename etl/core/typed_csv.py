@@ -24,11 +24,16 @@ Value = str | int | Decimal | date | datetime | None
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column, the reader of its text (ValueError: why it is not one), and whether it may be empty (null)."""
+    """A column, the reader of its text (ValueError: why it is not one), and whether it may be empty (then `empty`).
+
+    A column that came later may be missing from the file: it is then empty on every line.
+    """
 
     name: str
     read: Callable[[str], Value]
     is_optional: bool = False
+    may_be_missing: bool = False
+    empty: Value = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +149,7 @@ def read_text(path: Path, bytes_max: int = BYTES_MAX) -> str:
 
 
 def read_csv(path: Path, columns: Sequence[Column]) -> list[Line]:
-    """Return the lines of a comma-separated UTF-8 file with exactly these columns, in any order.
+    """Return the lines of a comma-separated UTF-8 file with these columns and no other, in any order.
 
     Stop with every fault (line, column, value, what it must be) if there is one.
     """
@@ -155,7 +160,7 @@ def read_csv(path: Path, columns: Sequence[Column]) -> list[Line]:
     try:
         header = next(reader, [])
         stop_with(path, _header_faults(header, columns))
-        places = [header.index(column.name) for column in columns]
+        places = [header.index(column.name) if column.name in header else None for column in columns]
         for row in reader:
             if row:
                 line = _line(reader.line_num, row, header, columns, places, faults)
@@ -168,9 +173,10 @@ def read_csv(path: Path, columns: Sequence[Column]) -> list[Line]:
 
 def _header_faults(header: Sequence[str], columns: Sequence[Column]) -> list[str]:
     expected = [column.name for column in columns]
-    if sorted(header) == sorted(expected):
+    needed = {column.name for column in columns if not column.may_be_missing}
+    if len(set(header)) == len(header) and needed <= set(header) <= set(expected):
         return []
-    missing = ", ".join(sorted(set(expected) - set(header))) or "none"
+    missing = ", ".join(sorted(needed - set(header))) or "none"
     unknown = ", ".join(repr(name) for name in header if name not in expected or header.count(name) > 1) or "none"
     return [f"line 1: the columns must be {','.join(expected)} (missing: {missing}; unknown or twice: {unknown})"]
 
@@ -180,7 +186,7 @@ def _line(
     row: Sequence[str],
     header: Sequence[str],
     columns: Sequence[Column],
-    places: Sequence[int],
+    places: Sequence[int | None],
     faults: list[str],
 ) -> Line:
     if len(row) != len(header):
@@ -190,14 +196,14 @@ def _line(
 
 
 def _values(
-    number_: int, row: Sequence[str], columns: Sequence[Column], places: Sequence[int], faults: list[str]
+    number_: int, row: Sequence[str], columns: Sequence[Column], places: Sequence[int | None], faults: list[str]
 ) -> Iterator[Value]:
     for column, place in zip(columns, places, strict=True):
-        value = row[place]
+        value = "" if place is None else row[place]
         if value == "":
             if not column.is_optional:
                 faults.append(f"line {number_}, column {column.name}: is empty and must not be")
-            yield None
+            yield column.empty
             continue
         try:
             yield column.read(value)

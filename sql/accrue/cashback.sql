@@ -1,38 +1,81 @@
--- purpose: the cashback of a sale after every day on which it changed, rounded once, on both sides of the ledger.
--- grain: one sale at one step, of sales that earn cashback by a rule valid at the click.
--- reads: contracted, sale, cashback_rule, conversion_rate, currency_unit.
--- key: sale_id, step_on.
--- The value before rounding has ten digits. What the partner reports above its contract does not raise what we
--- promise. A sale that waits for a rate, or whose rows differ in currency, earns nothing yet (is_waiting).
+-- purpose: the cashback and the bonus of a sale after every day on which it changed, each rounded once, on both sides.
+-- grain: one component of one sale at one step, of sales that earn by a rule valid at the click.
+-- reads: contracted, row_state, sale, cashback_rule, conversion_rate, currency_unit.
+-- key: sale_id, step_on, component.
+-- Each row earns by the rule of its commission group, or by the one that names none; their values are added before cap and
+-- rounding. The value has ten digits. What the partner reports above its contract does not raise what we promise: it is
+-- taken from the rule with the highest share. A sale that waits for a rate, or whose rows differ in currency, earns
+-- nothing yet (is_waiting).
 WITH ruled AS (
-    SELECT s.sale_id, s.sale_on, r.basis, r.value, r.cap, r.currency AS rule_currency, r.rounding
+    SELECT s.sale_id, s.sale_on, r.component, r.commission_group, r.rule_id, r.valid_from, r.basis, r.value, r.cap,
+        r.currency AS rule_currency, r.rounding
     FROM sale AS s
     JOIN cashback_rule AS r
         ON r.program_id = s.program_id AND r.valid_from <= s.clicked_at
         AND (r.valid_until IS NULL OR s.clicked_at < r.valid_until)
     WHERE s.outcome = 'matched' AND s.earns_cashback AND s.member_id IS NOT NULL
-    QUALIFY ROW_NUMBER() OVER (PARTITION BY s.sale_id ORDER BY r.valid_from DESC, r.rule_id) = 1
+),
+earning AS (
+    SELECT t.sale_id, t.step_on, t.commission_amount, t.sale_amount, t.currency, u.sale_on, u.component, u.rule_id,
+        u.basis, u.value, u.cap, u.rule_currency, u.rounding
+    FROM row_state AS t
+    JOIN ruled AS u
+        ON u.sale_id = t.sale_id AND (u.commission_group IS NULL OR u.commission_group = t.earning_group)
+    WHERE t.status <> 'declined'
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY t.sale_id, t.step_on, t.transaction_id, t.line_id, u.component
+        ORDER BY CASE WHEN u.commission_group IS NULL THEN 1 ELSE 0 END, u.valid_from DESC, u.rule_id
+    ) = 1
+),
+of_rule AS (
+    SELECT sale_id, step_on, component, rule_id, basis, value, MIN(sale_on) AS sale_on, MIN(cap) AS cap,
+        MIN(rule_currency) AS rule_currency, MIN(rounding) AS rounding,
+        CAST(SUM(commission_amount) AS DECIMAL(18, 4)) AS commission_amount,
+        CAST(SUM(sale_amount) AS DECIMAL(18, 4)) AS sale_amount,
+        MIN(currency) AS least_currency, MAX(currency) AS greatest_currency
+    FROM earning
+    GROUP BY sale_id, step_on, component, rule_id, basis, value
+),
+valued AS (
+    SELECT o.*,
+        CASE
+            WHEN basis = 'sale_rate' THEN CAST(value AS DECIMAL(17, 6)) * CAST(sale_amount AS DECIMAL(20, 10))
+            WHEN basis = 'commission_share'
+                THEN CAST(value AS DECIMAL(17, 6)) * CAST(commission_amount AS DECIMAL(20, 10))
+            WHEN commission_amount > 0 THEN CAST(value AS DECIMAL(37, 16))
+            ELSE CAST(0 AS DECIMAL(37, 16))
+        END AS rule_value,
+        CASE WHEN basis = 'commission_share' THEN CAST(value AS DECIMAL(17, 6)) ELSE CAST(0 AS DECIMAL(17, 6)) END
+            AS share
+    FROM of_rule AS o
+),
+summed AS (
+    SELECT sale_id, step_on, component, MIN(sale_on) AS sale_on, MIN(cap) AS cap, MIN(rule_currency) AS rule_currency,
+        MIN(rounding) AS rounding, MAX(basis) = 'fixed' AND MIN(basis) = 'fixed' AS is_fixed,
+        MIN(least_currency) <> MAX(greatest_currency) AS is_mixed, MIN(least_currency) AS currency,
+        CAST(SUM(rule_value) AS DECIMAL(38, 16)) AS value, MAX(share) AS share
+    FROM valued
+    GROUP BY sale_id, step_on, component
 ),
 counted AS (
-    SELECT c.sale_id, c.step_on, u.sale_on, u.basis, u.rule_currency, u.cap, u.rounding,
-        CASE WHEN u.basis = 'fixed' THEN u.rule_currency ELSE c.currency END AS source_currency,
-        u.basis <> 'fixed' AND c.currency_count > 1 AS is_mixed,
-        CAST(CASE u.basis
-            WHEN 'fixed' THEN CAST(u.value AS DECIMAL(38, 16))
-            WHEN 'sale_rate' THEN CAST(u.value AS DECIMAL(17, 6))
-                * CAST(GREATEST(c.sale_amount, CAST(0 AS DECIMAL(18, 4))) AS DECIMAL(20, 10))
-            ELSE CAST(u.value AS DECIMAL(17, 6)) * CASE
+    SELECT u.sale_id, u.step_on, u.component, u.sale_on, u.rule_currency, u.cap, u.rounding,
+        CASE WHEN u.is_fixed THEN u.rule_currency ELSE u.currency END AS source_currency,
+        NOT u.is_fixed AND u.is_mixed AS is_mixed,
+        CAST(GREATEST(
+            u.value - CAST(u.share * CAST(CASE
                 WHEN CAST(c.commission_amount AS DECIMAL(20, 10)) > c.expected_amount + c.tolerance
-                    THEN GREATEST(c.expected_amount, CAST(0 AS DECIMAL(20, 10)))
-                ELSE CAST(c.commission_amount AS DECIMAL(20, 10))
-            END
-        END AS DECIMAL(20, 10)) AS unrounded
-    FROM contracted AS c
-    JOIN ruled AS u ON u.sale_id = c.sale_id
+                    THEN CAST(c.commission_amount AS DECIMAL(20, 10))
+                        - GREATEST(c.expected_amount, CAST(0 AS DECIMAL(20, 10)))
+                ELSE CAST(0 AS DECIMAL(20, 10))
+            END AS DECIMAL(20, 10)) AS DECIMAL(38, 16)),
+            CAST(0 AS DECIMAL(38, 16))
+        ) AS DECIMAL(20, 10)) AS unrounded
+    FROM summed AS u
+    JOIN contracted AS c ON c.sale_id = u.sale_id AND c.step_on = u.step_on
     WHERE c.commission_amount > 0
 ),
 converted AS (
-    SELECT c.sale_id, c.step_on, c.rule_currency, c.source_currency, c.rounding, c.unrounded, c.cap,
+    SELECT c.sale_id, c.step_on, c.component, c.rule_currency, c.source_currency, c.rounding, c.unrounded, c.cap,
         c.is_mixed OR f.rate IS NULL AS is_waiting,
         f.base_to_from, f.base_to_to,
         CAST(c.unrounded * CAST(f.rate AS DECIMAL(17, 12)) AS DECIMAL(38, 22)) AS converted,
@@ -46,7 +89,7 @@ converted AS (
         ON b.sale_on = c.sale_on AND b.from_currency = c.rule_currency AND b.to_currency = c.source_currency
 ),
 capped AS (
-    SELECT c.sale_id, c.step_on, c.rule_currency, c.source_currency, c.rounding, c.is_waiting,
+    SELECT c.sale_id, c.step_on, c.component, c.rule_currency, c.source_currency, c.rounding, c.is_waiting,
         CASE WHEN c.is_capped THEN CAST(c.cap AS DECIMAL(38, 22)) ELSE c.converted END AS member_value,
         CASE WHEN c.is_capped THEN c.cap_at_source ELSE CAST(c.unrounded AS DECIMAL(38, 22)) END AS source_value,
         -- The same value for the member exactly, as a quotient that is never carried out.
@@ -57,7 +100,7 @@ capped AS (
 ),
 -- Whole units and their fraction apart, so that no product leaves 38 digits; nothing here is negative.
 parted AS (
-    SELECT c.sale_id, c.step_on, c.rule_currency, c.source_currency, c.rounding, c.is_waiting, m.scale, m.unit,
+    SELECT c.sale_id, c.step_on, c.component, c.rule_currency, c.source_currency, c.rounding, c.is_waiting, m.scale, m.unit,
         m.half_unit, c.dividend, c.divisor,
         CAST(FLOOR(c.member_value) AS BIGINT) * m.unit AS member_whole,
         CAST(c.member_value - FLOOR(c.member_value) AS DECIMAL(23, 22)) * CAST(m.unit AS DECIMAL(5, 0)) AS member_part,
@@ -67,7 +110,7 @@ parted AS (
     JOIN currency_unit AS m ON m.currency = c.rule_currency
 ),
 floored AS (
-    SELECT p.sale_id, p.step_on, p.rule_currency, p.source_currency, p.rounding, p.is_waiting, p.scale, p.unit,
+    SELECT p.sale_id, p.step_on, p.component, p.rule_currency, p.source_currency, p.rounding, p.is_waiting, p.scale, p.unit,
         p.half_unit, p.dividend, p.divisor,
         p.member_whole + CAST(FLOOR(p.member_part) AS BIGINT) AS member_floor,
         p.source_whole + CAST(FLOOR(p.source_part) AS BIGINT) AS source_floor,
@@ -82,7 +125,7 @@ compared AS (
             * CAST(f.divisor AS DECIMAL(18, 9)) AS middle
     FROM floored AS f
 )
-SELECT sale_id, step_on, rule_currency, source_currency, scale,
+SELECT sale_id, step_on, component, rule_currency, source_currency, scale,
     -- Of one currency both sides are one amount at two scales; of two they are rounded from the same value.
     CASE WHEN source_currency = rule_currency THEN 10000 // unit END AS source_factor,
     is_waiting,
@@ -99,4 +142,4 @@ SELECT sale_id, step_on, rule_currency, source_currency, scale,
         END
     END AS source_minor
 FROM compared
-ORDER BY sale_id, step_on
+ORDER BY sale_id, step_on, component

@@ -24,7 +24,13 @@ WITH resolved AS (
 ),
 lasting AS (
     SELECT sale_id, transaction_id, line_id, kind, status, partner_paid, sale_amount, commission_amount, currency,
-        commission_group, customer_type, effective_on,
+        commission_group, customer_type,
+        -- A row that tells no group (a refund) is of the one its sale tells, if that is one.
+        COALESCE(commission_group, CASE
+            WHEN MIN(commission_group) OVER (PARTITION BY sale_id) = MAX(commission_group) OVER (PARTITION BY sale_id)
+                THEN MIN(commission_group) OVER (PARTITION BY sale_id)
+        END) AS earning_group,
+        effective_on,
         LEAD(effective_on) OVER (PARTITION BY sale_id, transaction_id, line_id ORDER BY version_no) AS until_on
     FROM version
     WHERE NOT is_absent
@@ -60,7 +66,7 @@ SELECT t.sale_id, t.step_on, l.transaction_id, l.line_id, l.kind,
     END AS status,
     l.partner_paid, l.sale_amount, l.commission_amount,
     CAST(ROUND(CAST(l.commission_amount AS DECIMAL(28, 4)) * 10000, 0) AS BIGINT) AS commission_minor,
-    l.currency, l.commission_group, l.customer_type, r.commission_rate, r.sale_on
+    l.currency, l.commission_group, l.customer_type, l.earning_group, r.commission_rate, r.sale_on
 FROM step AS t
 JOIN resolved AS r ON r.sale_id = t.sale_id
 JOIN lasting AS l

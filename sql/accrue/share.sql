@@ -1,11 +1,11 @@
 -- purpose: how much of the cashback of a sale is pending and how much confirmed, by largest remainder over its rows.
--- grain: one status of one sale at one step, of those that have cashback.
+-- grain: one status of one component of one sale at one step, of those that have cashback.
 -- reads: row_state, cashback.
--- key: sale_id, step_on, status.
+-- key: sale_id, step_on, component, status.
 -- Shares go by row commission; a row that takes back has a negative share. Leftover units go to the largest remainders,
 -- ties to the earlier row. Where all rows have one status there is nothing to share out, and so no product to overflow.
 WITH standing AS (
-    SELECT r.sale_id, r.step_on, r.transaction_id, r.line_id, r.status, r.commission_minor,
+    SELECT r.sale_id, r.step_on, c.component, r.transaction_id, r.line_id, r.status, r.commission_minor,
         c.member_minor, CASE WHEN c.source_factor IS NULL THEN c.source_minor ELSE CAST(0 AS BIGINT) END AS source_minor,
         c.source_factor,
         CAST(SUM(r.commission_minor) OVER sale_step AS BIGINT) AS whole,
@@ -13,7 +13,7 @@ WITH standing AS (
     FROM row_state AS r
     JOIN cashback AS c ON c.sale_id = r.sale_id AND c.step_on = r.step_on
     WHERE r.status <> 'declined' AND c.member_minor > 0
-    WINDOW sale_step AS (PARTITION BY r.sale_id, r.step_on)
+    WINDOW sale_step AS (PARTITION BY r.sale_id, r.step_on, c.component)
 ),
 multiplied AS (
     SELECT s.*, member_minor * commission_minor AS member_product, source_minor * commission_minor AS source_product
@@ -22,7 +22,7 @@ multiplied AS (
 ),
 -- Integer division cuts towards zero and the rest takes the sign of the product: both are brought to the floor.
 divided AS (
-    SELECT m.sale_id, m.step_on, m.transaction_id, m.line_id, m.status, m.member_minor, m.source_minor, m.source_factor,
+    SELECT m.sale_id, m.step_on, m.component, m.transaction_id, m.line_id, m.status, m.member_minor, m.source_minor, m.source_factor,
         member_product // whole - CASE WHEN member_product % whole < 0 THEN 1 ELSE 0 END AS member_share,
         member_product % whole + CASE WHEN member_product % whole < 0 THEN whole ELSE 0 END AS member_rest,
         source_product // whole - CASE WHEN source_product % whole < 0 THEN 1 ELSE 0 END AS source_share,
@@ -34,34 +34,34 @@ ranked AS (
         member_minor - CAST(SUM(member_share) OVER sale_step AS BIGINT) AS member_left,
         source_minor - CAST(SUM(source_share) OVER sale_step AS BIGINT) AS source_left,
         ROW_NUMBER() OVER (
-            PARTITION BY sale_id, step_on ORDER BY member_rest DESC, transaction_id, line_id
+            PARTITION BY sale_id, step_on, component ORDER BY member_rest DESC, transaction_id, line_id
         ) AS member_rank,
         ROW_NUMBER() OVER (
-            PARTITION BY sale_id, step_on ORDER BY source_rest DESC, transaction_id, line_id
+            PARTITION BY sale_id, step_on, component ORDER BY source_rest DESC, transaction_id, line_id
         ) AS source_rank
     FROM divided AS d
-    WINDOW sale_step AS (PARTITION BY sale_id, step_on)
+    WINDOW sale_step AS (PARTITION BY sale_id, step_on, component)
 ),
 shared AS (
-    SELECT sale_id, step_on, status, source_factor,
+    SELECT sale_id, step_on, component, status, source_factor,
         member_share + CASE WHEN member_rank <= member_left THEN 1 ELSE 0 END AS member_minor,
         source_share + CASE WHEN source_rank <= source_left THEN 1 ELSE 0 END AS source_minor
     FROM ranked
     UNION ALL
-    SELECT sale_id, step_on, MIN(status) AS status, MIN(source_factor) AS source_factor,
+    SELECT sale_id, step_on, component, MIN(status) AS status, MIN(source_factor) AS source_factor,
         MIN(member_minor) AS member_minor, MIN(source_minor) AS source_minor
     FROM standing
     WHERE NOT is_divided
-    GROUP BY sale_id, step_on
+    GROUP BY sale_id, step_on, component
 ),
 summed AS (
-    SELECT sale_id, step_on, status, MIN(source_factor) AS source_factor,
+    SELECT sale_id, step_on, component, status, MIN(source_factor) AS source_factor,
         CAST(SUM(member_minor) AS BIGINT) AS member_minor,
         CAST(SUM(source_minor) AS BIGINT) AS source_minor
     FROM shared
-    GROUP BY sale_id, step_on, status
+    GROUP BY sale_id, step_on, component, status
 )
-SELECT sale_id, step_on, status, member_minor,
+SELECT sale_id, step_on, component, status, member_minor,
     CASE WHEN source_factor IS NULL THEN source_minor ELSE member_minor * source_factor END AS source_minor
 FROM summed
-ORDER BY sale_id, step_on, status
+ORDER BY sale_id, step_on, component, status

@@ -2,7 +2,7 @@
 -- grain: one flow of one sale for one day.
 -- reads: row_state, cashback, share, sale, account_setting, program_setting, conversion_rate, payment, currency_unit;
 --   parameter base_currency.
--- key: document_id, effective_for, debit_kind, debit_owner, credit_kind, credit_owner, asset.
+-- key: document_id, effective_for, debit_kind, debit_owner, credit_kind, credit_owner, asset, component.
 -- Each state of a sale is written as the flows that would have built it from nothing, booked on its day and taken back
 -- on the day of the next state: what remains of a day is the net change.
 WITH setting AS (
@@ -58,7 +58,7 @@ commission AS (
     GROUP BY sale_id, step_on, status, currency
 ),
 earned AS (
-    SELECT h.sale_id, h.step_on, h.status, h.member_minor, h.source_minor, c.source_currency, c.rule_currency, c.scale,
+    SELECT h.sale_id, h.step_on, h.component, h.status, h.member_minor, h.source_minor, c.source_currency, c.rule_currency, c.scale,
         s.partner_account, s.member_id,
         CASE WHEN c.source_currency = c.rule_currency THEN 'border' ELSE 'fx_position' END AS bridge_kind,
         CASE WHEN h.status = 'approved' THEN 'cashback_cost' ELSE 'cashback_expected_cost' END AS cost_kind,
@@ -69,7 +69,7 @@ earned AS (
             ELSE t.is_paid_for
         END AS is_payable
     FROM share AS h
-    JOIN cashback AS c ON c.sale_id = h.sale_id AND c.step_on = h.step_on
+    JOIN cashback AS c ON c.sale_id = h.sale_id AND c.step_on = h.step_on AND c.component = h.component
     JOIN sale AS s ON s.sale_id = h.sale_id
     JOIN setting AS a ON a.sale_id = h.sale_id
     JOIN step AS t ON t.sale_id = h.sale_id AND t.step_on = h.step_on
@@ -85,16 +85,16 @@ flow AS (
     JOIN sale AS s ON s.sale_id = c.sale_id
     UNION ALL
     SELECT sale_id, step_on, cost_kind AS debit_kind, partner_account AS debit_owner, bridge_kind AS credit_kind,
-        '' AS credit_owner, source_currency AS currency, 4 AS scale, source_minor AS amount, 'cashback' AS component
+        '' AS credit_owner, source_currency AS currency, 4 AS scale, source_minor AS amount, component
     FROM earned
     UNION ALL
     SELECT sale_id, step_on, bridge_kind AS debit_kind, '' AS debit_owner, member_kind AS credit_kind,
-        member_id AS credit_owner, rule_currency AS currency, scale, member_minor AS amount, 'cashback' AS component
+        member_id AS credit_owner, rule_currency AS currency, scale, member_minor AS amount, component
     FROM earned
     UNION ALL
     SELECT sale_id, step_on, 'cashback_confirmed' AS debit_kind, member_id AS debit_owner,
         'cashback_payable' AS credit_kind, member_id AS credit_owner, rule_currency AS currency, scale,
-        member_minor AS amount, 'cashback' AS component
+        member_minor AS amount, component
     FROM earned
     WHERE status = 'approved' AND is_payable
 ),
@@ -123,4 +123,5 @@ JOIN sale AS s ON s.sale_id = n.sale_id
 LEFT JOIN conversion_rate AS b
     ON b.sale_on = s.sale_on AND b.from_currency = n.currency AND b.to_currency = $base_currency
 WHERE n.amount <> 0
-ORDER BY document_id, effective_for, debit_kind, debit_owner, credit_kind, credit_owner, asset
+ORDER BY document_id, effective_for, debit_kind, debit_owner, credit_kind, credit_owner, asset,
+    component

@@ -2,7 +2,8 @@
 -- grain: one input; of exchange rates one currency of a source.
 -- reads: ops.delivery, ops.hold_release, ops.decision, ops.agreement, ops.remittance, ops.remittance_decision, ops.opening,
 -- ops.opening_approval, ops.adjustment, ops.adjustment_verdict, ops.tracked_file,
--- ref.program, ref.cashback_rule, ref.contract_term, ref.fx_rate, ref.gl_map. Runs on PostgreSQL.
+-- ref.program, ref.cashback_rule, ref.contract_term, ref.correction, ref.correction_decision,
+-- ref.fx_rate, ref.gl_map. Runs on PostgreSQL.
 -- key: line.
 WITH input AS (
     SELECT concat_ws(' ', 'delivery', delivery_id, partner_account, sha256) AS line FROM ops.delivery
@@ -37,12 +38,17 @@ WITH input AS (
     FROM ref.program
     UNION ALL
     SELECT concat_ws(' ', 'cashback_rule', rule_id, program_id, basis, value, coalesce(cap::text, '-'), currency,
-                     rounding, valid_from, valid_until)
+                     rounding, valid_from, valid_until, coalesce(commission_group, '-'), component)
     FROM ref.cashback_rule
     UNION ALL
     SELECT concat_ws(' ', 'contract_term', term_id, program_id, coalesce(commission_group, '-'),
                      coalesce(customer_type, '-'), basis, value, currency, valid_from, valid_until)
     FROM ref.contract_term
+    UNION ALL
+    SELECT concat_ws(' ', 'correction', correction_id, relation, row_count, loaded_by) FROM ref.correction
+    UNION ALL
+    SELECT concat_ws(' ', 'correction_decision', decision_id, kind, correction_id, from_at, undoes, decided_by, effect_hash)
+    FROM ref.correction_decision
     UNION ALL
     SELECT concat_ws(' ', 'gl_map', kind, gl_account, statement) FROM ref.gl_map WHERE entity = %(entity)s
     UNION ALL

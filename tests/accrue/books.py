@@ -85,7 +85,7 @@ def write(url: str, facts: World) -> None:
                 [(p.program_id, p.program_id, p.commission_rate, p.validation_days, BEGIN) for p in facts.programs],
             )
             cursor.executemany(
-                "INSERT INTO ref.cashback_rule VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                "INSERT INTO ref.cashback_rule VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 [dataclasses.astuple(each) for each in facts.rules],
             )
             cursor.executemany(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -89,6 +90,8 @@ class Rule:
     rounding: str
     valid_from: datetime
     valid_until: datetime | None
+    commission_group: str | None = None
+    component: str = "cashback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,8 @@ class World:
     payable_on: dict[str, str]
     payments: tuple[Payment, ...] = ()
     terms: tuple[Term, ...] = ()
+    # Rules as they should have been, each for clicks from an instant on, in the order in which that was decided.
+    corrections: tuple[tuple[Rule, datetime], ...] = ()
     # By account: an amount, and a share of what is expected.
     tolerance: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
     # By (account, program), where it differs from the account's.
@@ -267,9 +272,25 @@ def _balances(world: World, sale: Sale, on: date, day: date) -> dict[tuple[str, 
         if status == "pending":
             pair = ("commission_expected", "commission_expected_contra")
         flow((pair[0], account), (pair[1], account), f"{row.currency}/4", minor)
-    earned = _cashback(world, sale, [row for row, _ in standing])
-    if earned is None:
-        return out
+    for component in ("cashback", "bonus"):
+        earned = _earned(world, sale, [row for row, _ in standing], component)
+        if earned is not None:
+            _give(world, sale, rows, on, earned, flow)
+    return out
+
+
+def _give(
+    world: World,
+    sale: Sale,
+    rows: list[tuple[Version, str]],
+    on: date,
+    earned: tuple[int, int, str, Rule],
+    flow: Callable[[tuple[str, str], tuple[str, str], str, int], None],
+) -> None:
+    """Book what a sale earns, shared out over its rows by their commission."""
+    account = sale.partner_account
+    standing = [(row, status) for row, status in rows if status != "declined"]
+    weights = [int(row.commission_amount * 10000) for row, _ in standing]
     member_minor, source_minor, source, rule = earned
     scale = SCALES[rule.currency]
     member_shares = shares(member_minor, weights)
@@ -289,39 +310,45 @@ def _balances(world: World, sale: Sale, on: date, day: date) -> dict[tuple[str, 
         flow((bridge, ""), (owed, member), asset, member_share)
         if status == "approved" and is_payable[payable_on]:
             flow((owed, member), ("cashback_payable", member), asset, member_share)
-    return out
 
 
-def _cashback(world: World, sale: Sale, rows: list[Version]) -> tuple[int, int, str, Rule] | None:
+def _earned(world: World, sale: Sale, rows: list[Version], component: str) -> tuple[int, int, str, Rule] | None:
     commission = sum((Fraction(row.commission_amount) for row in rows), Fraction(0))
-    amount = sum((Fraction(row.sale_amount) for row in rows), Fraction(0))
     if commission <= 0 or sale.outcome != "matched" or not sale.earns_cashback or sale.clicked_at is None:
         return None
-    rule = next(
-        (
-            each
-            for each in world.rules
-            if each.program_id == sale.program_id
-            and each.valid_from <= sale.clicked_at
-            and (each.valid_until is None or sale.clicked_at < each.valid_until)
-        ),
-        None,
-    )
-    if rule is None:
+    editions = {each.rule_id: each for each in world.rules}
+    editions |= {each.rule_id: each for each, from_at in world.corrections if from_at <= sale.clicked_at}
+    rules = [
+        each
+        for each in editions.values()
+        if each.program_id == sale.program_id
+        and each.component == component
+        and each.valid_from <= sale.clicked_at
+        and (each.valid_until is None or sale.clicked_at < each.valid_until)
+    ]
+    told = {each.commission_group for each in world.versions if each.sale_id == sale.sale_id} - {None}
+    by_rule: dict[str, list[Version]] = defaultdict(list)
+    for row in rows:
+        group = row.commission_group or (min(map(str, told)) if len(told) == 1 else None)
+        mine = [each for each in rules if each.commission_group == group and group is not None]
+        mine = mine or [each for each in rules if each.commission_group is None]
+        if mine:
+            by_rule[mine[0].rule_id].append(row)
+    earning = [(each, by_rule[each.rule_id]) for each in rules if by_rule[each.rule_id]]
+    if not earning:
         return None
-    currencies = {row.currency for row in rows}
-    if rule.basis != "fixed" and len(currencies) > 1:
+    rule = earning[0][0]
+    currencies = {row.currency for _, mine in earning for row in mine}
+    is_fixed = rule.basis == "fixed"
+    if not is_fixed and len(currencies) > 1:
         return None
-    source = rule.currency if rule.basis == "fixed" else currencies.pop()
+    source = rule.currency if is_fixed else currencies.pop()
+    value = sum((_value(each, mine) for each, mine in earning), Fraction(0))
     contract = expected(world, sale, rows)
     if contract is not None and commission - contract > tolerated(world, sale, rows, contract):
-        commission = max(contract, Fraction(0))
-    value = Fraction(rule.value)
-    if rule.basis == "commission_share":
-        value *= commission
-    elif rule.basis == "sale_rate":
-        value *= max(amount, Fraction(0))
-    value = Fraction(rounded(value * 10**10, "half_up"), 10**10)
+        shares_told = [Fraction(each.value) for each, _ in earning if each.basis == "commission_share"]
+        value -= max(shares_told, default=Fraction(0)) * (commission - max(contract, Fraction(0)))
+    value = Fraction(rounded(max(value, Fraction(0)) * 10**10, "half_up"), 10**10)
     there = exact_factor(world, source, rule.currency, sale.sale_on)
     back = factor(world, rule.currency, source, sale.sale_on)
     if there is None or back is None:
@@ -333,6 +360,16 @@ def _cashback(world: World, sale: Sale, rows: list[Version]) -> tuple[int, int, 
     if member_minor == 0:
         return None
     return member_minor, rounded(at_source * 10**4, "half_even"), source, rule
+
+
+def _value(rule: Rule, rows: list[Version]) -> Fraction:
+    """Return what rows earn by their rule, before cap and rounding."""
+    commission = sum((Fraction(row.commission_amount) for row in rows), Fraction(0))
+    if rule.basis == "commission_share":
+        return Fraction(rule.value) * commission
+    if rule.basis == "sale_rate":
+        return Fraction(rule.value) * sum((Fraction(row.sale_amount) for row in rows), Fraction(0))
+    return Fraction(rule.value) if commission > 0 else Fraction(0)
 
 
 def expected(world: World, sale: Sale, rows: list[Version]) -> Fraction | None:

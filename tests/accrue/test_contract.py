@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -12,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from etl.core.configuration import Configuration
-from etl.core.embedded import EmbeddedPostgres
 from etl.core.errors import Stop
 from etl.reference import load_terms
 from etl.shortfall import Shortfall, shortfall
@@ -28,14 +25,6 @@ GROUPS = (
     term("0.06", term_id="new", customer_type="new"),
     term("7", term_id="lead", commission_group="lead", basis="fixed"),
 )
-
-
-@pytest.fixture(scope="module")
-def shared_url(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    """A warehouse whose facts each test replaces and in whose ledger nobody writes."""
-    name = f"test_{secrets.token_hex(8)}"
-    yield postgres.create_database(name, template=migrated_template)
-    postgres.drop_database(name)
 
 
 def _short(url: str, folder: Path, facts: World, **asked: object) -> Shortfall:

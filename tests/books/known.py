@@ -96,7 +96,7 @@ class Known:
         return {
             "rule_id": f"r-{partner}-{begin:%m%d%H%M}", "program_id": f"p-{partner}", "basis": basis, "value": value,
             "cap": Decimal(20) if basis == "fixed" else None, "currency": currency, "rounding": "half_even",
-            "valid_from": begin, "valid_until": None,
+            "valid_from": begin, "valid_until": None, "commission_group": None, "component": "cashback",
         }  # fmt: skip
 
     def publish(self, since: date) -> None:

@@ -264,6 +264,8 @@ def rules(draw: st.DrawFn) -> list[Row]:
                 "rounding": draw(st.sampled_from(["half_even", "half_up"])),
                 "valid_from": begin,
                 "valid_until": end,
+                "commission_group": None,
+                "component": "cashback",
             }
         )
     return out

@@ -20,6 +20,10 @@ SAID_BY_PEOPLE = (
     "ops.opening_approval",
     "ops.adjustment",
     "ops.adjustment_verdict",
+    "ref.correction",
+    "ref.cashback_rule_correction",
+    "ref.contract_term_correction",
+    "ref.correction_decision",
     "ledger.period_event",
 )
 # Ledger and audit: rows are added, never changed.

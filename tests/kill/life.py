@@ -91,7 +91,7 @@ def small_world() -> World:
     clicks = [click(f"click-{number}") | {"committed_at": at("03-01 09:00")} for number in range(1, 4)]
     share = {
         "basis": "commission_share", "value": Decimal("0.5"), "cap": None, "currency": "EUR", "rounding": "half_even",
-        "valid_from": at("01-01"), "valid_until": None,
+        "valid_from": at("01-01"), "valid_until": None, "commission_group": None, "component": "cashback",
     }  # fmt: skip
     return World(
         reports=tuple(reports),

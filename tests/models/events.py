@@ -28,6 +28,8 @@ RULE: Row = {
     "rounding": "half_even",
     "valid_from": at("01-01"),
     "valid_until": None,
+    "commission_group": None,
+    "component": "cashback",
 }
 
 

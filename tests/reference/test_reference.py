@@ -76,8 +76,9 @@ def test_a_known_rule_keeps_its_value(warehouse_url: str, tmp_path: Path) -> Non
 
 def test_new_terms_follow_the_old_ones_under_a_key_of_their_own(warehouse_url: str, tmp_path: Path) -> None:
     _rules(warehouse_url, tmp_path, RULE)
-    ended = RULE.replace("Z,\n", "Z,2026-01-01T00:00:00Z\n")
-    later = "r2,p1,sale_rate,0.02,,EUR,half_even,2026-01-01T00:00:00Z,\n"
+    # What is past when it is loaded is changed by a correction only.
+    ended = RULE.replace("Z,\n", "Z,2026-05-01T00:00:00Z\n")
+    later = "r2,p1,sale_rate,0.02,25.00,EUR,half_up,2026-05-01T00:00:00Z,\n"
     assert _rules(warehouse_url, tmp_path, later, ended) == (1, 1, 0)
 
 
