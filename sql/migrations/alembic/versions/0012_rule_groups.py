@@ -1,4 +1,4 @@
-"""Corrections of rules and terms: runs 0012_corrections.sql."""
+"""Cashback rules by commission group, and bonuses: runs 0012_rule_groups.sql."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ down_revision = "0011"
 
 def upgrade() -> None:
     """Run the plain SQL file of this revision."""
-    text = (Path(__file__).parent.parent.parent / "0012_corrections.sql").read_text(encoding="utf-8")
+    text = (Path(__file__).parent.parent.parent / "0012_rule_groups.sql").read_text(encoding="utf-8")
     op.get_bind().exec_driver_sql(text.replace("%", "%%"))

@@ -1,5 +1,5 @@
 -- purpose: corrections of cashback rules and contract terms: loaded, and in force only where a person says from when.
--- reads: 0001, 0009, 0011. Forward only.
+-- reads: 0001, 0009, 0012. Forward only.
 
 -- A correction is a set of rules or terms as they should have been.
 CREATE TABLE ref.correction (
