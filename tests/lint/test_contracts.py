@@ -25,6 +25,7 @@ DRIVERS = {
     "sandbox.guide",
     "sandbox.house",
     "sandbox.judge",
+    "sandbox.replay",
     "sandbox.seen",
     "sandbox.summary",
 }

@@ -1,0 +1,41 @@
+"""What was delivered comes again in other orders: the books are those of the world, and a wrong one is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sandbox.replay import WAYS, main, replay
+from tests.kill.life import DAY, STAGES, Life, small_world
+
+LIVED = (
+    "reference", "rates", "clicks", "land", "parse", "validate", "release", "reconcile", "remittances",
+    "remit", "accrue",
+)  # fmt: skip
+
+
+def test_the_books_are_the_same_but_for_what_was_changed_by_hand(
+    warehouse_url: str, database_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    life = Life(warehouse_url, tmp_path / "home", small_world())
+    for name in LIVED:
+        STAGES[name](life)
+    with psycopg.connect(life.url) as connection:
+        connection.execute("UPDATE ops.transaction_version SET commission_amount = 11 WHERE transaction_id = 't2'")
+    before = life.rows()
+    told: list[str] = []
+    count, found = replay(life.context, DAY, WAYS[-1], told.append, database_url)
+    assert count == 3 * 3
+    assert [(one.table, one.stored, one.follows) for one in found] == [
+        ("version", "commission_amount 11.0000", "commission_amount 10.0000")
+    ]
+    assert len(told) == WAYS[-1].step_count
+    assert life.rows() == before
+
+
+def test_a_world_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(tmp_path), "--name", "nowhere"]) == 2
+    assert "run `make demo` first" in capsys.readouterr().err
