@@ -166,7 +166,7 @@ def book_adjustments(context: Context) -> StageResult:
             connection, entity, "adjustment", flows,
             run_id=context.run_id, created_by=context.actor, posted_at=context.known_at,
         )  # fmt: skip
-    note = f"{posted.postings:,} postings for {posted.documents:,} adjustments" if posted.postings else ""
+    note = f"booked: {posted.documents:,} of the adjustments" if posted.postings else ""
     return StageResult("adjust", entity, (("adjustment_postings", posted.postings),), note)
 
 

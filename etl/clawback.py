@@ -54,7 +54,7 @@ def write_off_debts(context: Context, day: date) -> StageResult:
             connection, entity.name, "write_off", flows,
             run_id=context.run_id, created_by=context.actor, posted_at=context.known_at,
         )  # fmt: skip
-    note = f"{posted.postings:,} postings for {posted.documents:,} debts written off" if posted.postings else ""
+    note = f"written off, or taken back: {posted.documents:,} of members' debts" if posted.postings else ""
     return StageResult("clawback", entity.name, (("write_off_postings", posted.postings),), note)
 
 

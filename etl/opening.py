@@ -113,8 +113,7 @@ def load_opening(context: Context, path: Path, opening_id: str, revision: int, c
     faults = [fault for row in rows for fault in _row_faults(context, row, today)]
     stop_with(path, [*faults, *_repeated(rows), *_cut_over_faults(rows)])
     stop_with(path, _control_faults(rows, control))
-    content = json.dumps([[*row.key, str(row.amount), str(row.as_of)] for row in sorted(rows, key=lambda one: one.key)])
-    content_hash = hashlib.sha256(content.encode()).hexdigest()
+    content_hash = _content_hash(rows)
     totals = {f"{kind}:{code}": str(amount) for (kind, code), amount in sorted(control.items())}
     stored = context.lake.put_file(path, "opening", ".csv")
     with context.warehouse.transaction(APPROVER) as connection:
@@ -186,7 +185,7 @@ def book_openings(context: Context, day: date) -> StageResult:
         found = fetch(connection, query_text("opening/break"), BREAK_FOUND)
         keep(context, connection, _BREAKS, found, day)
     counts = (("opening_postings", posted.postings), ("changed_since_opening", found.num_rows))
-    note = f"{posted.postings:,} postings for {posted.documents:,} opening balances" if posted.postings else ""
+    note = f"booked: {posted.documents:,} of the opened balances" if posted.postings else ""
     return StageResult("opening", entity, counts, note)
 
 
@@ -206,18 +205,42 @@ def list_openings(context: Context) -> pa.Table:
 
 def read_lines(context: Context, opening_id: str, revision: int | None) -> pa.Table:
     """Return the lines of a revision (the newest if None); Stop if there is none."""
-    query = """
-        SELECT l.opening_id, l.revision, l.line_no, l.kind, l.owner, l.reference, l.currency, l.amount, l.as_of
-        FROM ops.opening_line AS l
-        WHERE l.opening_id = %s AND l.revision = coalesce(
-            %s, (SELECT max(o.revision) FROM ops.opening AS o WHERE o.opening_id = l.opening_id))
-        ORDER BY l.line_no
-    """
     with context.warehouse.transaction() as connection:
-        lines = fetch(connection, query, _STORED, (opening_id, revision))
+        lines = fetch(connection, _LINES, _STORED, (opening_id, revision))
     if not lines.num_rows:
         raise Stop(f"there is no such revision of opening {opening_id!r}: `tallyback opening list` names them")
     return lines
+
+
+def misread_openings(context: Context) -> list[tuple[str, str, str]]:
+    """Return each opening (name, what is stored, what the landed file says) whose lines are not those of its file."""
+    with context.warehouse.transaction() as connection:
+        openings = connection.execute(
+            "SELECT opening_id, revision, object_path, content_hash FROM ops.opening ORDER BY opening_id, revision"
+        ).fetchall()
+        stored = {
+            (str(opening_id), revision): _content_hash(
+                [_stored_row(row) for row in fetch(connection, _LINES, _STORED, (opening_id, revision)).to_pylist()]
+            )
+            for opening_id, revision, _, _ in openings
+        }
+    found = []
+    for opening_id, revision, path, recorded in openings:
+        with context.lake.borrowed(str(path)) as local:
+            landed = _content_hash([_row(line) for line in read_csv(local, COLUMNS)])
+        if not landed == recorded == stored[str(opening_id), revision]:
+            found.append((f"{opening_id} revision {revision}", stored[str(opening_id), revision], landed))
+    return found
+
+
+def _content_hash(rows: Sequence[OpeningRow]) -> str:
+    """Return the sha256 of what the rows say; their order, and where each stood in the file, is no part of that."""
+    told = [[*row.key, str(row.amount.quantize(Decimal("0.0001"))), str(row.as_of)] for row in rows]
+    return hashlib.sha256(json.dumps(sorted(told)).encode()).hexdigest()
+
+
+def _stored_row(row: dict[str, object]) -> OpeningRow:
+    return OpeningRow(**{name: row[name] for name in OpeningRow.__slots__})  # type: ignore[arg-type]  # schema _STORED
 
 
 def _row(line: Line) -> OpeningRow:
@@ -348,3 +371,12 @@ def _loaded(opening_id: str, revision: int, rows: Sequence[OpeningRow], *, is_ne
     )
     known = "" if is_new else "this file was loaded before; "
     return StageResult("opening", f"{opening_id} revision {revision}", counts, known + step)
+
+
+_LINES = """
+SELECT l.opening_id, l.revision, l.line_no, l.kind, l.owner, l.reference, l.currency, l.amount, l.as_of
+FROM ops.opening_line AS l
+WHERE l.opening_id = %s AND l.revision = coalesce(
+    %s, (SELECT max(o.revision) FROM ops.opening AS o WHERE o.opening_id = l.opening_id))
+ORDER BY l.line_no
+"""

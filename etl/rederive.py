@@ -1,8 +1,9 @@
 """Derive everything again from the landed bytes in a scratch warehouse, and name each difference from what is stored.
 
 Inputs are the objects of the lake, the recorded deliveries and click files, reference data, rates, openings,
-remittances, and what people decided, released and paid out. All else is made again by the stages themselves: parse,
-validate, reconcile, remit, accrue. Nothing is written into the warehouse or its lake.
+remittances, and what people decided, adjusted, released and paid out. All else is made again by the stages themselves:
+parse, validate, reconcile, remit, accrue; openings are read again from their files. Write-offs of members' debts follow
+from payouts, which are an input: `verify` proves them. Nothing is written into the warehouse or its lake.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 
 from connectors.partners import connector_for
 from etl.accrue import accrue
+from etl.adjust import book_adjustments
 from etl.clicks import rows_digest
 from etl.core.compared import Compared, Difference, compare
 from etl.core.context import Context
@@ -29,6 +31,7 @@ from etl.core.errors import Stop
 from etl.core.lake import FolderLake, sha256_of
 from etl.core.scratch import ScratchLake, copy_inputs, copy_rows, scratch_warehouse
 from etl.core.warehouse import Connection, Warehouse
+from etl.opening import book_openings, misread_openings
 from etl.parse import parse
 from etl.reconcile import reconcile
 from etl.remit import remit
@@ -133,6 +136,9 @@ def _damaged(context: Context, stored: Connection) -> tuple[int, list[Difference
             found.append(Difference(f"{what} object", f"{name}, {path}", actual, str(recorded)))
     context.lake.release()
     found += _misrecorded(stored)
+    # Where the file itself is damaged, that is said already.
+    if not found:
+        found += [Difference("opening", name, kept, landed) for name, kept, landed in misread_openings(context)]
     return len(objects), found
 
 
@@ -141,6 +147,11 @@ _OBJECTS = f"""
     SELECT 'landed', 'delivery ' || delivery_id || ' part ' || part_no, sha256, object_path FROM ops.delivery_part
     UNION ALL
     SELECT 'remittance', partner_account || ' ' || name, sha256, object_path FROM ops.remittance_file
+    UNION ALL
+    SELECT 'opening', opening_id || ' revision ' || revision, file_sha256, object_path FROM ops.opening
+    UNION ALL
+    SELECT 'evidence', 'adjustment ' || adjustment_id, {_OF_NAME.replace("object_path", "evidence_path")}, evidence_path
+    FROM ops.adjustment
     UNION ALL
     SELECT relation, source || ' ' || day, {_OF_NAME}, object_path FROM ops.tracked_file
     UNION ALL
@@ -219,6 +230,8 @@ def _derive(scratch: Context, stored: Connection, url: str, day: date, told: Cal
     told("remit")
     remit(scratch, day)
     told("accrue")
+    book_openings(scratch, day)
+    book_adjustments(scratch)
     accrue(scratch, day)
 
 
@@ -317,7 +330,8 @@ def compared(entity: str) -> Iterator[Compared]:
         "ledger",
         "SELECT document_kind AS document, document_id AS id, kind AS account, owner,"
         " currency || '/' || scale AS asset, effective_for, component, sum(amount_minor)::bigint AS amount_minor"
-        f" FROM mart.movement WHERE entity = {named} AND document_kind IN ('sale', 'remittance')"
+        f" FROM mart.movement WHERE entity = {named} AND document_kind IN"
+        " ('sale', 'remittance', 'opening', 'adjustment')"
         " GROUP BY 1, 2, 3, 4, 5, 6, 7 HAVING sum(amount_minor) <> 0",
         ("document", "id", "account", "owner", "asset", "effective_for", "component"),
         ("amount_minor",),

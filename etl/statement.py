@@ -64,6 +64,7 @@ class EarningState(StrEnum):
     PAYABLE = "payable"
     DECLINED = "declined by the shop"
     GONE = "taken back"
+    NOT_YET = "not payable yet"
 
 
 class PaymentState(StrEnum):
@@ -238,8 +239,10 @@ def _earning(
         EarningState.PAYABLE: document.amount("cashback_payable"),
     }
     # Rows of one sale may stand differently: the state told is the one that is furthest behind.
-    gone = EarningState.DECLINED if document.kind == "sale" else EarningState.GONE
-    state = next((state for state, amount in states.items() if amount), gone)
+    state = next((state for state, amount in states.items() if amount), EarningState.DECLINED)
+    if document.kind != "sale":
+        # No shop has a word in it.
+        state = _OF_NO_SHOP.get(state, state)
     minor = paid.get((document.kind, document.document_id, document.asset.currency), 0)
     return Earning(
         document.kind, document.document_id, origin.shop, origin.on, state, sum(states.values(), Decimal(0)),
@@ -291,6 +294,11 @@ def _plain(item: Earning | Payment | Total) -> dict[str, str]:
     return {name: str(getattr(item, name)) for name in item.__slots__}
 
 
+_OF_NO_SHOP = {
+    EarningState.PENDING: EarningState.NOT_YET,
+    EarningState.CONFIRMED: EarningState.NOT_YET,
+    EarningState.DECLINED: EarningState.GONE,
+}
 _TAKING = (PaymentState.RESERVED, PaymentState.IN_FLIGHT, PaymentState.SETTLED)
 _SHOPS = """
     SELECT DISTINCT ON (s.sale_id) s.sale_id, s.sale_on, coalesce(p.name, s.program_id, s.partner_account),

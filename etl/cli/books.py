@@ -189,7 +189,7 @@ def statement(
         say(f"Altogether: {words or f'{total.currency} 0'}.")
     for owed in found.owed_back:
         say("")
-        say(f"Owed back of {owed.origin.text}", "bold")
+        say(owed.title, "bold")
         for sentence in owed.sentences:
             say(f"    {sentence}")
 

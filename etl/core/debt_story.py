@@ -56,6 +56,12 @@ class OwedBack:
             rest = f"{self.currency} {self.left} is left. It is taken off what is earned next, the oldest debt first."
         return (*(line.text for line in self.lines), rest)
 
+    @property
+    def title(self) -> str:
+        """Return how much of it was owed, and how much is left."""
+        owed = sum((line.amount for line in self.lines if line.event is DebtEvent.INCURRED), Decimal(0))
+        return f"Owed back: {self.currency} {owed}, of which {self.left} is left"
+
     def as_json(self) -> dict[str, object]:
         """Return it as plain values; amounts are text."""
         return {
@@ -101,7 +107,7 @@ def _text(step: Step, money: str, by: Origin | None, origins: Mapping[Document, 
                 f"{origin.text}: the shop declined or changed the sale after its cashback had been paid out or used, so"
                 f" {money} is owed back."
             )
-        return f"{origin.text}: {money} is owed back."
+        return f"{origin.text} is below zero: {money} is owed back."
     if step.event is DebtEvent.OFFSET:
         assert by is not None
         what = "the cashback of " if by.document[0] == "sale" else ""

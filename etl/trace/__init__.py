@@ -229,7 +229,9 @@ class _Tracer:
         return Node(NodeKind.REMITTANCE_LINE, str(row["line_no"]), facts, children)
 
     def _document(self, kind: str, document_id: str) -> Node:
-        return Node(NodeKind.DOCUMENT, f"{kind} {document_id}", (), self._postings(kind, document_id))
+        said = self._rows(queries.SAID[kind], document_id) if kind in queries.SAID else []
+        facts = _facts(said[0]) if said else ()
+        return Node(NodeKind.DOCUMENT, f"{kind} {document_id}", facts, self._postings(kind, document_id))
 
     def _sale(self, sale_id: str, *, is_up: bool) -> Node:
         rows = self._rows(queries.SALE, sale_id)

@@ -142,3 +142,21 @@ CLICK_FILES = """
     SELECT object_path FROM ops.tracked_file WHERE relation = 'click' AND (%s::date IS NULL OR day = %s)
     ORDER BY day, object_path
 """
+SAID = {
+    "opening": """
+        SELECT f.owner, f.kind AS account, f.reference, f.as_of, f.revision, o.file_name, o.object_path, o.loaded_by,
+            a.approved_by
+        FROM ops.opening_in_force AS f
+        JOIN ops.opening AS o ON o.opening_id = f.opening_id AND o.revision = f.revision
+        JOIN ops.opening_approval AS a ON a.opening_id = f.opening_id AND a.revision = f.revision
+        WHERE f.document_id = %s
+    """,
+    "adjustment": """
+        SELECT a.kind, a.owner, a.account, a.currency, a.amount, a.effective_on, a.sale_id, a.reverses, a.reason,
+            a.evidence_name, a.evidence_sha256, a.proposed_by, v.said_by AS approved_by
+        FROM ops.adjustment AS a
+        JOIN ops.adjustment_verdict AS v USING (adjustment_id)
+        WHERE a.adjustment_id = %s
+    """,
+}
+"""What people said of a document, by its kind."""

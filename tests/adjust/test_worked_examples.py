@@ -16,6 +16,7 @@ from etl.core.context import Context
 from etl.core.errors import Stop
 from etl.opening import book_openings
 from etl.remit import ageing, remit
+from etl.trace import trace
 from etl.verify import verify
 from tests.accrue.books import balances, read, version, world, write
 from tests.adjust.desk import adjusted, proposed
@@ -63,6 +64,10 @@ def test_nothing_is_booked_before_another_person_approves(warehouse_url: str, tm
     assert read_evidence(here, goodwill, KEYRING) == ("letter.txt", b"member-1: 5.00")
     kept = list((tmp_path / "lake" / "evidence").rglob("*.sealed"))
     assert len(kept) == 1 and b"member-1" not in kept[0].read_bytes()
+
+    (node,) = trace(here, goodwill)
+    told = dict(node.facts)
+    assert (told["proposed_by"], told["approved_by"], len(node.children)) == ("Mia", "Noah", 1)
 
     refused = proposed(here, "bonus", "member-1", "7.00")
     reject(_as(here, "Noah"), refused, "not what we promised")

@@ -21,6 +21,7 @@ from etl.rederive import DERIVED, rederive
 from etl.remit import remit
 from tests.chain.house import ACCOUNTS, ENTITY, SOURCE, House, known
 from tests.kill.life import DAY, MINE, small_world
+from tests.opening.desk import opened
 from tests.remit.statements import line, load, statement
 
 COUNTED = ("ops.parse", "ops.transaction_version", "ops.sale", "ops.match", "ops.break", "ledger.posting", "ops.reject")
@@ -42,6 +43,7 @@ class Lived:
             with psycopg.connect(url) as connection:
                 for table in ("ledger.posting", "ledger.journal_entry", "ops.remittance", "ops.remittance_line"):
                     connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER refuse_change")
+                connection.execute("ALTER TABLE ops.opening_line DISABLE TRIGGER refuse_change")
                 for tamper in tampers:
                     assert connection.execute(tamper).rowcount > 0
                 before = _counts(connection)
@@ -93,12 +95,22 @@ def lived(
     house.let_through(world.reports)
     rows = statement(line("commission", "10.00", transaction_id="t1"), received_on="2026-03-11")
     assert load(house.context, rows, "awin_main").count("rejects") == 0
+    owed = ["cashback_payable,m-old,,EUR,5.00,2026-02-10"]
+    owed += [f"commission_receivable,{name},,EUR,0,2026-02-10" for name in MINE]
+    opened(
+        replace(house.context, actor="Olga"), "\n".join(owed), "cashback_payable:EUR=5", "commission_receivable:EUR=0"
+    )
     house.keep_books(DAY)
     remit(house.context, DAY)
     house.keep_books(DAY)
     house.proved(DAY)
     yield Lived(postgres, name, house.context, house.home / "lake")
     postgres.drop_database(name)
+
+
+def test_an_opening_that_is_not_its_file_is_named(lived: Lived, tmp_path: Path) -> None:
+    ((what, name, _, _),) = lived.told(tmp_path, "UPDATE ops.opening_line SET amount = 6 WHERE owner = 'm-old'")
+    assert (what, name) == ("opening", "go-live revision 1")
 
 
 def test_what_is_stored_follows_from_the_landed_bytes(lived: Lived, tmp_path: Path) -> None:
