@@ -62,11 +62,11 @@ def decide(context: Context, proposal: Proposal, reason: str, effect_hash: str, 
         lock(connection, "reference:corrections")
         if (known := standing(connection, proposal)) is not None:
             return known
-        now = effect_of(context, connection, proposal)
-        if now != effect_hash:
+        # The hash it has now is not told: who decides has looked.
+        if effect_of(context, connection, proposal) != effect_hash:
             raise Stop(
-                f"the effect is not the one that was shown (it is {now} now, not {effect_hash}): look at it again with"
-                " `tallyback what-if`, and decide by its hash"
+                f"the effect is not the one that was shown ({effect_hash}): look at it again with `tallyback what-if`,"
+                " and decide by the hash it says"
             )
         connection.execute(f"SET LOCAL ROLE {APPROVER}")
         return propose(connection, context, proposal, person, reason, effect_hash)

@@ -167,7 +167,7 @@ def _effect(context: Context, connection: Connection, day: date, facts: Facts, c
     booked = booked_days(days, locked_months(states, "sale"), closed_through(states))
     return Effect(
         hash=_hash(flows),
-        figures=_figures(_balances(now), _balances(then)),
+        figures=(*_figures(_balances(now), _balances(then)), *_cash(connection, entity, _balances(flows))),
         members=_members(flows),
         postings=_postings(flows, booked),
         behind_count=behind.num_rows,
@@ -210,7 +210,7 @@ def _figures(before: Mapping[tuple[str, str], int], after: Mapping[tuple[str, st
         "cashback cost pending": {"cashback_expected_cost": 1},
         "members: pending": {"cashback_pending": -1},
         "members: confirmed": {"cashback_confirmed": -1},
-        "members: payable, all sales so far": {"cashback_payable": -1},
+        "members: made payable": {"cashback_payable": -1},
     }
     assets = sorted({asset for _, asset in (*before, *after)})
     out = []
@@ -223,6 +223,25 @@ def _figures(before: Mapping[tuple[str, str], int], after: Mapping[tuple[str, st
                 parsed = Asset.parse(asset)
                 out.append(Figure(name, parsed.currency, from_minor(was, parsed.scale), from_minor(then, parsed.scale)))
     return tuple(out)
+
+
+def _cash(connection: Connection, entity: str, change: Mapping[tuple[str, str], int]) -> Iterable[Figure]:
+    """Yield what stands in the books to be paid out, now and with the change; what is reserved or sent stays."""
+    rows = connection.execute(
+        "SELECT kind IN ('payout_reserved', 'payout_in_flight') AS is_reserved, currency || '/' || scale,"
+        " -sum(balance_minor)::bigint FROM mart.balance WHERE entity = %s"
+        " AND kind IN ('cashback_payable', 'payout_reserved', 'payout_in_flight') GROUP BY 1, 2",
+        (entity,),
+    ).fetchall()
+    held = {(bool(is_reserved), str(asset)): int(str(minor)) for is_reserved, asset, minor in rows}
+    moved = {asset for kind, asset in change if kind == "cashback_payable"}
+    for is_reserved, name in ((False, "cash: payable now"), (True, "cash: reserved or sent")):
+        for asset in sorted(moved | {asset for _, asset in held}):
+            was = held.get((is_reserved, asset), 0)
+            then = was if is_reserved else was - change.get(("cashback_payable", asset), 0)
+            if was or then:
+                parsed = Asset.parse(asset)
+                yield Figure(name, parsed.currency, from_minor(was, parsed.scale), from_minor(then, parsed.scale))
 
 
 def _members(flows: pa.Table) -> tuple[MemberChange, ...]:

@@ -8,20 +8,24 @@ from decimal import Decimal
 from pathlib import Path
 
 import psycopg
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from etl.accrue import accrue
+from etl.core.approval import why_not
+from etl.core.configuration import Bank
 from etl.core.context import Context
 from etl.core.correction import Proposal, undoing
 from etl.core.errors import Stop
+from etl.core.ledger import FLOW, post
 from etl.core.warehouse import Connection
 from etl.correct import decide, list_corrections, load_correction
 from etl.reference import load_rules
 from etl.verify import verify
-from etl.what_if import Effect, of_file, of_proposal, of_tolerance
+from etl.what_if import Effect, of_file, of_payout_threshold, of_proposal, of_tolerance
 from tests.accrue import naive
 from tests.accrue.books import BEGIN, balances, book, context, read, rule, sale, term, version, world, write
 from tests.accrue.naive import Rule, World
@@ -36,6 +40,8 @@ TERMS = "term_id,program_id,commission_group,customer_type,basis,value,currency,
 def url(shared_url: str) -> str:
     """The shared warehouse, with no correction, no period and no books."""
     with psycopg.connect(shared_url) as connection:
+        for table in ("payout_line", "payout", "batch"):
+            connection.execute(f"DELETE FROM payout.{table}")
         tables = ("ref.correction_decision", "ref.cashback_rule_correction", "ref.contract_term_correction",
                   "ref.correction", "ledger.posting", "ledger.journal_entry", "ledger.account")  # fmt: skip
         for table in tables:
@@ -75,6 +81,23 @@ def say(here: Context, proposal: Proposal, seen: str, reason: str = "the shop sa
     return decide(here, proposal, reason, seen, effect_of)
 
 
+def reserve(url: str, folder: Path) -> None:
+    """Reserve three euro for the member of the plain sale, in a batch of that sale."""
+    flow = {"document_id": "p1", "debit_kind": "cashback_payable", "debit_owner": "member-1", "amount": 300,
+            "credit_kind": "payout_reserved", "credit_owner": "member-1", "asset": "EUR/2", "effective_for": DAY,
+            "component": "payout", "base_amount": None, "rate": None}  # fmt: skip
+    here = context(url, folder, "reserve")
+    with here.warehouse.transaction() as connection:
+        connection.execute(
+            "INSERT INTO payout.batch VALUES ('b1', 'house', 'sepa', 'bank', 'EUR', %s, %s, %s, 1, 300, 'reserved')",
+            (DAY, DAY, here.known_at),
+        )
+        connection.execute("INSERT INTO payout.payout VALUES ('p1', 'b1', 'member-1', 'EUR', 300, 1, 'e1', 'reserved')")
+        connection.execute("INSERT INTO payout.payout_line VALUES ('p1', 'sale', 'shop_a:1', 300)")
+        post(connection, "house", "payout", pa.Table.from_pylist([flow], schema=FLOW), run_id="r", created_by="t",
+             posted_at=here.known_at)  # fmt: skip
+
+
 def _decisions(url: str) -> int:
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT count(*) FROM ref.correction_decision").fetchone()
@@ -86,6 +109,7 @@ def test_a_correction_is_shown_applied_once_and_posted_as_it_was_shown(url: str,
     facts = world([version("10", "approved"), version("4", sale_id="shop_b:2", transaction_id="2")],
                   sales=(sale(), sale("shop_b:2", member_id="member-2")))  # fmt: skip
     book(url, tmp_path, facts, DAY)
+    reserve(url, tmp_path)
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO ref.period VALUES ('house', '2026-03-01', 'closed')")
     here = clara(url, tmp_path)
@@ -101,7 +125,8 @@ def test_a_correction_is_shown_applied_once_and_posted_as_it_was_shown(url: str,
         ("margin", Decimal("5.0000"), Decimal("4.0000")),
         ("cashback cost pending", Decimal("2.0000"), Decimal("2.4000")),
         ("members: pending", Decimal("2.00"), Decimal("2.40")),
-        ("members: payable, all sales so far", Decimal("5.00"), Decimal("6.00")),
+        ("members: made payable", Decimal("5.00"), Decimal("6.00")),
+        ("cash: payable now", Decimal("2.00"), Decimal("3.00")),
     }
     assert [(each.member_id, each.pending, each.confirmed, each.payable) for each in shown.members] == [
         ("member-1", 0, 0, Decimal("1.00")),
@@ -113,7 +138,14 @@ def test_a_correction_is_shown_applied_once_and_posted_as_it_was_shown(url: str,
     assert {(row["effective_for"], row["booked_on"]) for row in written} == {(date(2026, 3, 1), date(2026, 4, 1))}
     assert _decisions(url) == 0, "looking touches nothing"
 
+    assert ("cash: reserved or sent", Decimal("3.00"), Decimal("3.00")) in {
+        (each.name, each.before, each.after) for each in shown.figures
+    }
+
     decision = say(here, proposal, shown.hash)
+    with psycopg.connect(url) as connection:
+        reason = why_not(connection, "b1", "clara  CLERK")
+    assert reason is not None and "decided about correction" in reason, "nor does she approve what it pays"
     later = clara(url, tmp_path, "2026-04-05T12:00")
     assert say(later, proposal, shown.hash) == decision, "said again, it is the decision that stands"
     before = read(url)
@@ -203,6 +235,19 @@ def test_terms_and_tolerances_are_tried_the_same_way(url: str, tmp_path: Path) -
     say(here, proposal, found.hash)
     accrue(here, DAY)
     assert balances(read(url))["cashback_pending", "EUR/2"] == -425
+
+
+def test_a_payout_threshold_is_tried_on_what_could_be_paid(url: str, tmp_path: Path) -> None:
+    rows = [version("10", "approved"), version("4", "approved", sale_id="shop_a:2", transaction_id="2")]
+    book(url, tmp_path, world(rows, sales=(sale(), sale("shop_a:2", member_id="member-2"))), DAY)
+    bank = Bank("bank", "sepa", "c", "inbox", "EUR", "House", "DE02120300000000202051", threshold_minor=500)
+    found = of_payout_threshold(clara(url, tmp_path), DAY, bank, 100)
+    assert (found.before_count, found.before, found.after_count, found.after) == (
+        1,
+        Decimal("5.00"),
+        2,
+        Decimal("7.00"),
+    )
 
 
 FROM = st.integers(-3, 4).map(lambda days: datetime.fromisoformat("2026-03-03T00:00") + timedelta(days=days))
