@@ -66,9 +66,12 @@ UNION
 SELECT w.person, w.how || a.adjustment_id || coalesce(' about sale ' || a.sale_id, '')
 FROM payout.payout AS p
 JOIN payout.payout_line AS l ON l.payout_id = p.payout_id
-JOIN ops.adjustment_in_force AS a
-    ON (l.document_kind = 'adjustment' AND a.adjustment_id = l.document_id)
-    OR (l.document_kind = 'sale' AND a.sale_id = l.document_id)
+JOIN (
+    SELECT 'adjustment' AS document_kind, adjustment_id AS document_id, adjustment_id, sale_id, proposed_by, approved_by
+    FROM ops.adjustment_in_force
+    UNION ALL
+    SELECT 'sale', sale_id, adjustment_id, sale_id, proposed_by, approved_by FROM ops.adjustment_in_force
+) AS a ON a.document_kind = l.document_kind AND a.document_id = l.document_id
 CROSS JOIN LATERAL
     (VALUES (a.proposed_by, 'proposed adjustment '), (a.approved_by, 'approved adjustment ')) AS w (person, how)
 WHERE p.batch_id = %(batch_id)s

@@ -78,6 +78,10 @@ def test_a_debt_is_offset_written_off_and_taken_back_once(warehouse_url: str, tm
     )  # fmt: skip
     assert owed.next_text == "written off on 2026-06-07"
 
+    careful = dataclasses.replace(POLICY, review_above_minor={"EUR": 199}, write_off_below_minor={"EUR": 199})
+    (owed,) = list_debts(_under(here, careful), date(2026, 6, 30))
+    assert owed.next_text == "a person looks at it"
+
     assert write_off_debts(here, date(2026, 6, 7)).count("write_off_postings") == 1
     assert write_off_debts(here, date(2026, 6, 30)).count("write_off_postings") == 0
     document, on = "clawback/member-1/sale/shop_a:1", date(2026, 6, 7)

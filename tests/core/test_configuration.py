@@ -84,6 +84,15 @@ def test_the_hash_follows_what_is_said_and_not_how(folder: Path) -> None:
         ("clicks/tracker.yaml", "table: users", "table: users; drop table x", "payees.table: "),
         (BANK, "threshold_minor: 500", "threshold_minor: 0", "threshold_minor: 0 is less than"),
         (BANK, "rail: sepa", "rail: [", "cannot be read as YAML"),
+        ("entity.yaml", '"2026-01-01"', '"2026-02-30"', "clawback: valid_from must be a day that exists"),
+        (
+            "entity.yaml",
+            "review_above_minor: {EUR: 5000}",
+            "review_above_minor: {EUR: 400}",
+            "must not be above what is",
+        ),
+        ("entity.yaml", "    write_off_after_days: 365\n", "", "say write_off_after_days, or leave"),
+        ("entity.yaml", "{EUR: 500}", '{EUR: 500}\n  - valid_from: "2026-01-01"', "must begin after the one before it"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_file(folder: Path, file: str, old: str, new: str, told: str) -> None:

@@ -20,6 +20,9 @@ FROM (VALUES
     (14, 'border', 1, 'conversion', 'Border between assets', NULL, NULL),
     (15, 'fx_position', 1, 'conversion', 'FX position', NULL, NULL),
     (16, 'open_item_valuation', 1, 'conversion', 'Valuation of open items in other currencies', NULL, NULL),
-    (17, 'fx_unrealised', -1, 'conversion', 'FX, unrealised', NULL, NULL)
+    (17, 'fx_unrealised', -1, 'conversion', 'FX, unrealised', NULL, NULL),
+    (18, 'goodwill_cost', 1, 'result', 'Goodwill and bonuses given', NULL, NULL),
+    (19, 'clawback_write_off', 1, 'result', 'Debts of members written off', NULL, NULL),
+    (20, 'opening', -1, 'result', 'Opening balances, other side', NULL, NULL)
 ) AS k (place, kind, side, part, label, pair, is_pending)
 ORDER BY k.place

@@ -55,7 +55,9 @@ netted AS (
 )
 SELECT o.owner AS partner_account, o.currency, o.document_kind, o.document_id,
        CASE WHEN o.document_kind <> 'sale' THEN o.document_kind ELSE coalesce(s.program_id, '') END AS program_id,
-       CASE WHEN o.document_kind <> 'sale' THEN 'Not yet on a sale (' || o.document_kind || ')'
+       CASE WHEN o.document_kind = 'opening' THEN 'From before the books began (opening)'
+            WHEN o.document_kind = 'adjustment' THEN 'Booked by hand (adjustment)'
+            WHEN o.document_kind <> 'sale' THEN 'Not yet on a sale (' || o.document_kind || ')'
             ELSE coalesce(n.name, s.program_id, 'Unknown program') END AS program,
        o.amount, o.base, o.without_base, o.last_amount, o.aged_from,
        greatest(%(closing_on)s - o.aged_from, 0) AS age_days
