@@ -1,6 +1,6 @@
 """Load programs and cashback rules from the files of TALLYBACK_REFERENCE.
 
-**Reads** `programs.csv`, `cashback_rules.csv`, `contract_terms.csv` if there is one.
+**Reads** `programs.csv`, `cashback_rules.csv`, `contract_terms.csv` and `aliases.csv` if there are such.
 **Writes** their new and changed rows, dated by validity; then the
 asset `tallyback/reference`, which starts `tallyback__reconcile_accrue`, as an unknown program may be known now.
 

@@ -200,12 +200,14 @@ def _clicks(installation: Installation, context: Context, task: Task, credential
 
 
 def _reference(installation: Installation, context: Context, task: Task, _: CredentialsOf) -> StageResult:
-    from etl.reference import load_programs, load_rules, load_terms
+    from etl.reference import load_aliases, load_programs, load_rules, load_terms
 
     folder = _folder(installation.settings.reference, "REFERENCE")
     results = [load_programs(context, folder / "programs.csv"), load_rules(context, folder / "cashback_rules.csv")]
     if (folder / "contract_terms.csv").is_file():
         results.append(load_terms(context, folder / "contract_terms.csv"))
+    if (folder / "aliases.csv").is_file():
+        results.append(load_aliases(context, folder / "aliases.csv"))
     return _added("reference", task.key, results, "; ".join(result.note for result in results))
 
 

@@ -14,12 +14,14 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
+from etl.core.alias import moved_keys
 from etl.core.connector import ConnectorFacts
 from etl.core.context import Context, StageResult
 from etl.core.engine import Engine, Files, Relation
 from etl.core.kept import BREAK_FOUND, OPENING_BREAKS, REMITTANCE_BREAKS, KeptTable, keep
 from etl.core.money import exponent
 from etl.core.schemas import (
+    ALIAS,
     CASHBACK_RULE,
     CLICK,
     CONTRACT_TERM,
@@ -182,7 +184,8 @@ def _computed(
     relations: dict[str, Relation] = {"delivery_scope": scope, "partner_model": model, "transaction_row": rows}
     observation = run_step(engine, "prepare/observation", relations, {"books_zone": zone})
     rejected = fetch(connection, _REJECTED, REJECTED_KEY)
-    versions = versions_of(engine, observation, scope, rejected, model)
+    moved = moved_keys(fetch(connection, _ALIASES, ALIAS).to_pylist())
+    versions = versions_of(engine, observation, scope, rejected, model, moved)
     tracked = fetch(connection, _TRACKED, _OBJECT).to_pylist()
     clicks = [row["object_path"] for row in tracked if row["relation"] == "click"]
     conversions = [row["object_path"] for row in tracked if row["relation"] == "conversion"]
@@ -194,7 +197,7 @@ def _computed(
     return versions, matched(
         engine,
         Matching(
-            current_row=run_step(engine, "current_row", {"version": versions}, {}),
+            current_row=run_step(engine, "current_row", {"version": versions, "moved_key": moved}, {}),
             program=fetch(connection, f"SELECT {', '.join(PROGRAM.names)} FROM ref.program ORDER BY 1, 10", PROGRAM),
             click=run_step(engine, "click", {"tracked_click": _objects(context, clicks, CLICK)}, {}),
             conversion=run_step(
@@ -228,7 +231,7 @@ def _computed(
 
 
 def versions_of(
-    engine: Engine, observation: pa.Table, scope: pa.Table, rejected: pa.Table, model: pa.Table
+    engine: Engine, observation: pa.Table, scope: pa.Table, rejected: pa.Table, model: pa.Table, moved: pa.Table
 ) -> pa.Table:
     """Return the versions (schema VERSION) of what was observed; see sql/reconcile/version.sql."""
     relations: dict[str, Relation] = {
@@ -236,6 +239,7 @@ def versions_of(
         "delivery_scope": scope,
         "rejected_key": rejected,
         "partner_model": model,
+        "moved_key": moved,
     }
     return run_step(engine, "version", relations, {}).select(VERSION.names).cast(VERSION)
 
@@ -264,6 +268,7 @@ FROM ops.reject
 WHERE transaction_id IS NOT NULL
 ORDER BY delivery_id, transaction_id, line_id
 """
+_ALIASES = f"SELECT {', '.join(ALIAS.names)} FROM ref.alias ORDER BY alias_id, revision"
 _TRACKED = "SELECT relation, object_path FROM ops.tracked_file ORDER BY relation, object_path"
 _DECISIONS = f"SELECT {', '.join(DECISION.names)} FROM ops.decision_in_force ORDER BY decision_id"
 _SETTLED = """

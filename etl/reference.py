@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 from psycopg import sql
 
+from etl.core.alias import faults
 from etl.core.context import Context, StageResult
 from etl.core.reference_table import (
     PROGRAMS,
@@ -22,7 +23,8 @@ from etl.core.reference_table import (
     key_of,
     overlaps,
 )
-from etl.core.typed_csv import read_csv, stop_with
+from etl.core.schemas import ALIAS
+from etl.core.typed_csv import Column, Value, day, one_of, read_csv, stop_with, text, whole
 from etl.core.warehouse import Connection, copy_in, fetch, lock
 
 _CORRECT = "what follows from it so far would change. Load the {} as a correction: `tallyback rules correct FILE`"
@@ -51,6 +53,57 @@ def load_terms(context: Context, csv_path: Path) -> StageResult:
     A known term_id may only get an end where it had none. Stop as `load_programs` does.
     """
     return _load(context, csv_path, TERMS)
+
+
+_ALIAS_COLUMNS = (
+    Column("alias_id", text),
+    Column("revision", whole(1, 1_000_000)),
+    Column("former_account", text),
+    Column("former_transaction_id", text),
+    Column("partner_account", text),
+    Column("transaction_id", text),
+    Column("moved_on", day),
+    Column("state", one_of("in_force", "void")),
+    Column("reason", text),
+)
+
+
+def load_aliases(context: Context, csv_path: Path) -> StageResult:
+    """Load keys that moved from CSV and return how many are new and known; of one alias_id the highest revision counts.
+
+    Stop with every fault, and with nothing loaded, if a value has not its form, an account is not configured, a known
+    revision says something else, or the aliases in force contradict one another.
+    """
+    names = ALIAS.names
+    told = [(line.number, dict(zip(names, line.values, strict=True))) for line in read_csv(csv_path, _ALIAS_COLUMNS)]
+    accounts = {account.name for account in context.configuration.accounts}
+    wrong: list[str] = []
+    with context.warehouse.transaction() as connection:
+        lock(connection, "reference:ref.alias")
+        query = f"SELECT {', '.join(names)} FROM ref.alias ORDER BY alias_id, revision"
+        known = {(row["alias_id"], row["revision"]): row for row in fetch(connection, query, ALIAS).to_pylist()}
+        new: dict[tuple[Value, Value], Row] = {}
+        for number_, row in told:
+            key = row["alias_id"], row["revision"]
+            before = known.get(key, new.get(key))
+            if before is None:
+                new[key] = row
+            elif before != row:
+                wrong.append(
+                    f"line {number_}: revision {row['revision']} of alias {row['alias_id']} says something else than"
+                    " the one that is known: a correction is a higher revision"
+                )
+            wrong += [
+                f"line {number_}, column {name}: {row[name]!r} is no configured account"
+                for name in ("former_account", "partner_account")
+                if row[name] not in accounts
+            ]
+            if (row["former_account"], row["former_transaction_id"]) == (row["partner_account"], row["transaction_id"]):
+                wrong.append(f"line {number_}: the key and the one it moved to are the same")
+        stop_with(csv_path, wrong or list(faults([*known.values(), *new.values()])))
+        copy_in(connection, "ref.alias", pa.Table.from_pylist(list(new.values()), schema=ALIAS))
+    counts = (("new", len(new)), ("changed", 0), ("known", len(told) - len(new)))
+    return StageResult("reference", csv_path.name, counts, f"aliases: {len(new):,} new, {counts[2][1]:,} known")
 
 
 def _load(context: Context, path: Path, relation: ReferenceTable) -> StageResult:

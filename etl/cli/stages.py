@@ -97,7 +97,9 @@ def keys_create(path: Annotated[Path, typer.Argument(help="Where to write it; re
 def reference_load(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="Folder with programs.csv, cashback_rules.csv and, if you like, contract_terms.csv."),
+        typer.Argument(
+            help="Folder with programs.csv, cashback_rules.csv and, if you like, contract_terms.csv and aliases.csv."
+        ),
     ] = None,
     day: Day = None,
 ) -> None:

@@ -165,7 +165,7 @@ def allocated(engine: Engine, facts: Facts, told: Told, day: date) -> Allocated:
     if lumps := list(_lump_sums(standing, told, direct)):
         told_states = _as_told(engine, replace(facts, payment=payment), states, told.late_row, day)
         told_states = pa.concat_tables([told_states, of_items])
-        whole = _allocate_lumps(engine, with_items, told_states, units, lumps, direct, told.items)
+        whole = _allocate_lumps(engine, told_states, units, lumps, direct, told.items)
     if lumps or of_items.num_rows:
         payment = _payments(engine, with_items, whole)
     return Allocated(standing, whole, payment, pa.concat_tables([states, of_items]))
@@ -286,7 +286,7 @@ def _lump_sums(standing: pa.Table, told: Told, direct: pa.Table) -> Iterator[_Lu
 
 def _as_told(engine: Engine, facts: Facts, states: pa.Table, late_row: pa.Table, day: date) -> pa.Table:
     """Return `states` (of `facts`) by when the partner knew of it: what it told late is in a later statement."""
-    relations: dict[str, Relation] = {"late_row": late_row, "version": facts.version, "sale": facts.sale}
+    relations: dict[str, Relation] = {"late_row": late_row, "version": facts.version}
     late = engine.run("remit/late_version", relations).cast(facts.version.schema)
     if not late.num_rows:
         return states
@@ -296,7 +296,6 @@ def _as_told(engine: Engine, facts: Facts, states: pa.Table, late_row: pa.Table,
 
 def _allocate_lumps(
     engine: Engine,
-    facts: Facts,
     states: pa.Table,
     units: pa.Table,
     lumps: list[_LumpSum],
@@ -304,7 +303,7 @@ def _allocate_lumps(
     items: Items,
 ) -> pa.Table:
     """Return `direct` and what each lump sum pays of what those before it left."""
-    changes = engine.run("remit/transaction_change", {"row_state": states, "sale": facts.sale})
+    changes = engine.run("remit/transaction_change", {"row_state": states})
     unit_of = dict(zip(units["currency"].to_pylist(), units["unit_minor"].to_pylist(), strict=True))
     whole = direct
     for lump in lumps:

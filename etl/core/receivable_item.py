@@ -111,6 +111,7 @@ def _plain(row: dict[str, object]) -> dict[str, object]:
     """Return what an item says in the columns that rows of sales share."""
     return {
         "sale_id": row["document_id"],
+        "partner_account": row["partner_account"],
         "transaction_id": row["transaction_id"],
         "line_id": "",
         "kind": "sale",

@@ -189,6 +189,22 @@ VERSION = pa.schema(
     ]
 )
 
+# A key that is the continuation of another one since a day. Of one alias_id the highest revision counts.
+ALIAS = pa.schema(
+    [
+        pa.field("alias_id", TEXT, nullable=False),
+        pa.field("revision", pa.int32(), nullable=False),
+        pa.field("former_account", TEXT, nullable=False),
+        pa.field("former_transaction_id", TEXT, nullable=False),
+        pa.field("partner_account", TEXT, nullable=False),
+        pa.field("transaction_id", TEXT, nullable=False),
+        pa.field("moved_on", pa.date32(), nullable=False),
+        # in_force, or void: it never was
+        pa.field("state", TEXT, nullable=False),
+        pa.field("reason", TEXT, nullable=False),
+    ]
+)
+
 # What a partner paid, as it told it. Of one remittance_id the highest revision counts.
 REMITTANCE = pa.schema(
     [
@@ -241,6 +257,7 @@ TABLES: dict[str, pa.Schema] = {
     "cashback_rule": CASHBACK_RULE,
     "contract_term": CONTRACT_TERM,
     "fx_rate": FX_RATE,
+    "alias": ALIAS,
     "match": MATCH,
     "break": BREAK,
     "version": VERSION,

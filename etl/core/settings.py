@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     key_file: Path = Field(default=Path(".tallyback/keys"), description="keys that encrypt personal data, mode 0600")
     reference: Path | None = Field(
         default=None,
-        description="folder with programs.csv, cashback_rules.csv and, if there is one, contract_terms.csv",
+        description="folder with programs.csv, cashback_rules.csv and perhaps contract_terms.csv, aliases.csv",
     )
     rates: Path | None = Field(default=None, description="the ECB's eurofxref-hist file, csv, zip or gz")
     remittances: Path | None = Field(

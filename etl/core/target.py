@@ -34,8 +34,8 @@ VERSION_FACT = pa.schema(
     [
         VERSION.field(name)
         for name in (
-            "sale_id transaction_id line_id version_no is_absent kind status partner_paid sale_amount commission_amount"
-            " currency commission_group customer_type effective_on"
+            "sale_id partner_account transaction_id line_id version_no is_absent kind status partner_paid sale_amount"
+            " commission_amount currency commission_group customer_type effective_on"
         ).split()
     ]
 )

@@ -1,7 +1,7 @@
 -- purpose: what each row of a sale says after every day on which the sale changed.
 -- grain: one row of a sale at one step.
 -- reads: version, sale, program, payment; parameter day.
--- key: sale_id, step_on, transaction_id, line_id.
+-- key: sale_id, step_on, partner_account, transaction_id, line_id.
 -- A version that is absent does not move the books: the last good state stays. A sale without a program is not here.
 -- A row without a status is pending until it is paid for, a remittance names it or the program's validation days are over,
 -- and all that comes after that is approved at once. The days on which money came are steps, too.
@@ -23,15 +23,17 @@ WITH resolved AS (
     ) = 1
 ),
 lasting AS (
-    SELECT sale_id, transaction_id, line_id, kind, status, partner_paid, sale_amount, commission_amount, currency,
-        commission_group, customer_type,
+    SELECT sale_id, partner_account, transaction_id, line_id, kind, status, partner_paid, sale_amount, commission_amount,
+        currency, commission_group, customer_type,
         -- A row that tells no group (a refund) is of the one its sale tells, if that is one.
         COALESCE(commission_group, CASE
             WHEN MIN(commission_group) OVER (PARTITION BY sale_id) = MAX(commission_group) OVER (PARTITION BY sale_id)
                 THEN MIN(commission_group) OVER (PARTITION BY sale_id)
         END) AS earning_group,
         effective_on,
-        LEAD(effective_on) OVER (PARTITION BY sale_id, transaction_id, line_id ORDER BY version_no) AS until_on
+        LEAD(effective_on) OVER (
+            PARTITION BY sale_id, partner_account, transaction_id, line_id ORDER BY version_no
+        ) AS until_on
     FROM version
     WHERE NOT is_absent
 ),
@@ -57,7 +59,7 @@ step AS (
     JOIN resolved AS r ON r.sale_id = l.sale_id
     WHERE l.status IS NULL AND r.approved_on <= $day
 )
-SELECT t.sale_id, t.step_on, l.transaction_id, l.line_id, l.kind,
+SELECT t.sale_id, t.step_on, l.partner_account, l.transaction_id, l.line_id, l.kind,
     CASE
         WHEN l.status IS NOT NULL THEN l.status
         WHEN l.partner_paid OR n.named_on <= t.step_on THEN 'approved'
@@ -73,4 +75,4 @@ JOIN lasting AS l
     ON l.sale_id = t.sale_id AND l.effective_on <= t.step_on AND (l.until_on IS NULL OR t.step_on < l.until_on)
 LEFT JOIN named AS n
     ON n.sale_id = l.sale_id AND n.transaction_id = l.transaction_id AND n.line_id = l.line_id
-ORDER BY t.sale_id, t.step_on, l.transaction_id, l.line_id
+ORDER BY t.sale_id, t.step_on, l.transaction_id, l.line_id, l.partner_account

@@ -5,7 +5,7 @@
 -- Shares go by row commission; a row that takes back has a negative share. Leftover units go to the largest remainders,
 -- ties to the earlier row. Where all rows have one status there is nothing to share out, and so no product to overflow.
 WITH standing AS (
-    SELECT r.sale_id, r.step_on, c.component, r.transaction_id, r.line_id, r.status, r.commission_minor,
+    SELECT r.sale_id, r.step_on, c.component, r.partner_account, r.transaction_id, r.line_id, r.status, r.commission_minor,
         c.member_minor, CASE WHEN c.source_factor IS NULL THEN c.source_minor ELSE CAST(0 AS BIGINT) END AS source_minor,
         c.source_factor,
         CAST(SUM(r.commission_minor) OVER sale_step AS BIGINT) AS whole,
@@ -22,7 +22,8 @@ multiplied AS (
 ),
 -- Integer division cuts towards zero and the rest takes the sign of the product: both are brought to the floor.
 divided AS (
-    SELECT m.sale_id, m.step_on, m.component, m.transaction_id, m.line_id, m.status, m.member_minor, m.source_minor, m.source_factor,
+    SELECT m.sale_id, m.step_on, m.component, m.partner_account, m.transaction_id, m.line_id, m.status, m.member_minor,
+        m.source_minor, m.source_factor,
         member_product // whole - CASE WHEN member_product % whole < 0 THEN 1 ELSE 0 END AS member_share,
         member_product % whole + CASE WHEN member_product % whole < 0 THEN whole ELSE 0 END AS member_rest,
         source_product // whole - CASE WHEN source_product % whole < 0 THEN 1 ELSE 0 END AS source_share,
@@ -34,10 +35,10 @@ ranked AS (
         member_minor - CAST(SUM(member_share) OVER sale_step AS BIGINT) AS member_left,
         source_minor - CAST(SUM(source_share) OVER sale_step AS BIGINT) AS source_left,
         ROW_NUMBER() OVER (
-            PARTITION BY sale_id, step_on, component ORDER BY member_rest DESC, transaction_id, line_id
+            PARTITION BY sale_id, step_on, component ORDER BY member_rest DESC, transaction_id, line_id, partner_account
         ) AS member_rank,
         ROW_NUMBER() OVER (
-            PARTITION BY sale_id, step_on, component ORDER BY source_rest DESC, transaction_id, line_id
+            PARTITION BY sale_id, step_on, component ORDER BY source_rest DESC, transaction_id, line_id, partner_account
         ) AS source_rank
     FROM divided AS d
     WINDOW sale_step AS (PARTITION BY sale_id, step_on, component)

@@ -52,10 +52,11 @@ step AS (
     FROM settled
 ),
 commission AS (
-    SELECT sale_id, step_on, status, currency, CAST(SUM(commission_minor) AS BIGINT) AS amount
+    -- A sale that moved is owed by the account its rows are told by.
+    SELECT sale_id, step_on, partner_account, status, currency, CAST(SUM(commission_minor) AS BIGINT) AS amount
     FROM row_state
     WHERE status <> 'declined'
-    GROUP BY sale_id, step_on, status, currency
+    GROUP BY sale_id, step_on, partner_account, status, currency
 ),
 earned AS (
     SELECT h.sale_id, h.step_on, h.component, h.status, h.member_minor, h.source_minor, c.source_currency, c.rule_currency, c.scale,
@@ -78,11 +79,10 @@ earned AS (
 flow AS (
     SELECT c.sale_id, c.step_on,
         CASE WHEN c.status = 'approved' THEN 'commission_receivable' ELSE 'commission_expected' END AS debit_kind,
-        s.partner_account AS debit_owner,
+        c.partner_account AS debit_owner,
         CASE WHEN c.status = 'approved' THEN 'commission_income' ELSE 'commission_expected_contra' END AS credit_kind,
-        s.partner_account AS credit_owner, c.currency, 4 AS scale, c.amount, 'commission' AS component
+        c.partner_account AS credit_owner, c.currency, 4 AS scale, c.amount, 'commission' AS component
     FROM commission AS c
-    JOIN sale AS s ON s.sale_id = c.sale_id
     UNION ALL
     SELECT sale_id, step_on, cost_kind AS debit_kind, partner_account AS debit_owner, bridge_kind AS credit_kind,
         '' AS credit_owner, source_currency AS currency, 4 AS scale, source_minor AS amount, component

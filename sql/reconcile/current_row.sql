@@ -1,9 +1,10 @@
 -- purpose: what holds of each transaction row now, with how it began and whether its last change was a legal one.
 -- grain: one transaction row.
--- reads: version.
+-- reads: version, moved_key.
 -- key: partner_account, transaction_id, line_id.
 -- A correction takes back or states anew, and came later than the rows that make the sale; a discount came with them,
 -- however late all of them were processed.
+-- Rows of a key that the sale moved to say what it is worth now; what it is, those say that it began with (not is_moved).
 -- An absent version does not move what holds: the last word told does, and is_absent says that it is held.
 WITH counted AS (
     SELECT v.*,
@@ -40,6 +41,13 @@ latest AS (
     FROM told AS t
     QUALIFY ROW_NUMBER() OVER (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no DESC) = 1
 ),
+-- What has no alias of its own moved with the rows of its account that have one.
+placed AS (
+    SELECT l.partner_account, l.transaction_id, l.line_id,
+        COALESCE(k.step_no, MIN(k.step_no) OVER (PARTITION BY l.sale_id, l.partner_account), 0) AS step_no
+    FROM latest AS l
+    LEFT JOIN moved_key AS k ON k.partner_account = l.partner_account AND k.transaction_id = l.transaction_id
+),
 made AS (
     SELECT sale_id, MIN(processed_at) AS made_at
     FROM latest
@@ -57,6 +65,7 @@ SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id, l.k
             WHEN m.made_at IS NOT NULL THEN COALESCE(l.processed_at >= m.made_at + INTERVAL 1 HOUR, l.kind = 'adjustment')
             ELSE l.kind = 'adjustment' OR COALESCE(l.processed_at >= l.occurred_at + INTERVAL 1 HOUR, FALSE)
         END AS is_correction,
+    p.step_no > MIN(p.step_no) OVER (PARTITION BY l.sale_id) AS is_moved,
     l.is_absent_now AS is_absent,
     CASE
         WHEN c.status_before = 'approved' AND c.status = 'pending' THEN 'approved to pending'
@@ -68,4 +77,6 @@ FROM latest AS l
 LEFT JOIN changed AS c
     ON c.partner_account = l.partner_account AND c.transaction_id = l.transaction_id AND c.line_id = l.line_id
 LEFT JOIN made AS m ON m.sale_id = l.sale_id
+JOIN placed AS p
+    ON p.partner_account = l.partner_account AND p.transaction_id = l.transaction_id AND p.line_id = l.line_id
 ORDER BY l.partner_account, l.transaction_id, l.line_id

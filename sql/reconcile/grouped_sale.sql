@@ -2,8 +2,9 @@
 -- grain: one sale.
 -- reads: current_row, program.
 -- key: sale_id.
--- What a sale says of its click comes from the rows that make it, not from those that reduce it. The leading row, its
--- earliest that corrects nothing, stands for it in breaks. The program is the one valid at the sale, else at the click the partner tells.
+-- What a sale says of its click comes from the rows that make it, not from those that reduce it or that it moved to. The
+-- leading row, its earliest that corrects nothing, stands for it in breaks. The program is the one valid at the sale,
+-- else at the click the partner tells.
 WITH lead_row AS (
     SELECT sale_id, partner, partner_account, transaction_id, line_id, kind, reason, partner_program_id, program_id,
         occurred_at, occurred_precision_seconds, currency,
@@ -11,25 +12,29 @@ WITH lead_row AS (
         is_reduction OR is_correction AS is_reduction,
         occurred_at + INTERVAL 1 SECOND * GREATEST(occurred_precision_seconds, 0) AS occurred_until
     FROM current_row
-    QUALIFY ROW_NUMBER() OVER (PARTITION BY sale_id ORDER BY is_reduction, is_correction, occurred_at, transaction_id, line_id) = 1
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY sale_id
+        ORDER BY is_moved, is_reduction, is_correction, occurred_at, transaction_id, line_id
+    ) = 1
 ),
 total AS (
     SELECT sale_id,
-        COUNT(DISTINCT click_ref) FILTER (WHERE NOT is_reduction) AS ref_count,
-        MIN(click_ref) FILTER (WHERE NOT is_reduction) AS click_ref,
+        COUNT(DISTINCT click_ref) FILTER (WHERE NOT is_reduction AND NOT is_moved) AS ref_count,
+        MIN(click_ref) FILTER (WHERE NOT is_reduction AND NOT is_moved) AS click_ref,
         MIN(click_ref) FILTER (WHERE is_reduction) AS reduction_click_ref,
-        MIN(order_ref) AS order_ref,
-        MIN(partner_clicked_at) FILTER (WHERE NOT is_reduction) AS partner_clicked_at,
-        MAX(partner_clicked_precision_seconds) FILTER (WHERE NOT is_reduction) AS partner_clicked_precision_seconds,
+        MIN(order_ref) FILTER (WHERE NOT is_moved) AS order_ref,
+        MIN(partner_clicked_at) FILTER (WHERE NOT is_reduction AND NOT is_moved) AS partner_clicked_at,
+        MAX(partner_clicked_precision_seconds) FILTER (WHERE NOT is_reduction AND NOT is_moved)
+            AS partner_clicked_precision_seconds,
         COUNT(DISTINCT currency) AS currency_count,
         COUNT(*) FILTER (WHERE status IS DISTINCT FROM 'declined') AS standing_count,
         CAST(COALESCE(SUM(sale_amount) FILTER (WHERE status IS DISTINCT FROM 'declined'), 0) AS DECIMAL(18, 4))
             AS net_sale_amount,
         CAST(COALESCE(SUM(commission_amount) FILTER (WHERE status IS DISTINCT FROM 'declined'), 0) AS DECIMAL(18, 4))
             AS net_commission_amount,
-        CAST(COALESCE(SUM(first_sale_amount) FILTER (WHERE NOT is_correction), 0) AS DECIMAL(18, 4))
+        CAST(COALESCE(SUM(first_sale_amount) FILTER (WHERE NOT is_correction AND NOT is_moved), 0) AS DECIMAL(18, 4))
             AS first_sale_amount,
-        CAST(SUM(first_sale_amount) AS DECIMAL(18, 4)) AS first_net_amount
+        CAST(COALESCE(SUM(first_sale_amount) FILTER (WHERE NOT is_moved), 0) AS DECIMAL(18, 4)) AS first_net_amount
     FROM current_row
     GROUP BY sale_id
 ),

@@ -1,6 +1,6 @@
 -- purpose: the versions of every transaction row, in version order.
 -- grain: one state of one row.
--- reads: observation, delivery_scope, rejected_key, partner_model.
+-- reads: observation, delivery_scope, rejected_key, partner_model, moved_key.
 -- key: partner_account, transaction_id, line_id, version_no.
 -- Version order is the partner's one clock, cut to its precision, then when we saw it, then the row. A version is a
 -- content that differs from the one before it, so one seen earlier may come back. A row that a complete answer for its
@@ -165,15 +165,66 @@ dated AS (
             ELSE observed_on
         END AS told_on
     FROM begun AS b
+),
+-- A key that moved to another account or id ends on that day, and what is told of it then is not heard; the sale goes on
+-- with the rows of the key it moved to, from that day. Sales move whole: chains that meet in a sale are one.
+sale_step AS (
+    SELECT n.sale_id AS own_id, k.chain_id, k.step_no, k.from_on, k.until_on, k.next_key,
+        MIN(k.chain_id) OVER (PARTITION BY n.sale_id) AS sale_chain_id
+    FROM (SELECT DISTINCT partner_account, transaction_id, sale_id FROM named) AS n
+    JOIN moved_key AS k ON k.partner_account = n.partner_account AND k.transaction_id = n.transaction_id
+),
+chained AS (
+    SELECT own_id, step_no, from_on, until_on, next_key,
+        MIN(sale_chain_id) OVER (PARTITION BY chain_id) AS chain_id
+    FROM sale_step
+),
+stepped AS (
+    SELECT own_id, MIN(chain_id) AS chain_id, MIN(step_no) AS step_no, MIN(from_on) AS from_on, MIN(until_on) AS until_on,
+        MIN(next_key) AS next_key
+    FROM chained
+    GROUP BY own_id
+),
+moved AS (
+    SELECT own_id, until_on, next_key,
+        FIRST_VALUE(own_id) OVER (PARTITION BY chain_id ORDER BY step_no, own_id) AS sale_id,
+        CASE WHEN step_no > MIN(step_no) OVER (PARTITION BY chain_id) THEN from_on END AS from_on,
+        step_no < MAX(step_no) OVER (PARTITION BY chain_id) AS is_followed
+    FROM stepped
+),
+effective AS (
+    SELECT d.*, m.until_on, m.next_key, m.is_followed, COALESCE(m.sale_id, d.sale_id) AS moved_sale_id,
+        MAX(GREATEST(d.told_on, COALESCE(m.from_on, d.told_on))) OVER (
+            PARTITION BY d.partner_account, d.transaction_id, d.line_id ORDER BY d.version_no
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS effective_on
+    FROM dated AS d
+    LEFT JOIN moved AS m ON m.own_id = d.sale_id
+),
+heard AS (
+    SELECT e.*
+    FROM effective AS e
+    WHERE until_on IS NULL OR effective_on < until_on
+),
+ended AS (
+    SELECT h.*
+    FROM heard AS h
+    WHERE is_followed
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no DESC) = 1
 )
 SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
     program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
     occurred_precision_seconds, processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason,
     sale_amount, commission_amount, currency, commission_group, customer_type, delivery_id, row_number, content_hash,
-    observed_at, version_no, is_absent, sale_id,
-    MAX(told_on) OVER (
-        PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no
-        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-    ) AS effective_on
-FROM dated
+    observed_at, version_no, is_absent, moved_sale_id AS sale_id, effective_on
+FROM heard
+UNION ALL
+SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
+    program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
+    occurred_precision_seconds, processed_at, modified_at, 'declined' AS status, 'moved to ' || next_key AS raw_status,
+    partner_paid, payment_ref, reason, CAST(0 AS DECIMAL(18, 4)) AS sale_amount,
+    CAST(0 AS DECIMAL(18, 4)) AS commission_amount, currency, commission_group, customer_type, delivery_id, CAST(0 AS BIGINT) AS row_number,
+    sha256('moved to ' || next_key) AS content_hash, observed_at, version_no + 1 AS version_no, FALSE AS is_absent,
+    moved_sale_id AS sale_id, until_on AS effective_on
+FROM ended
 ORDER BY partner_account, transaction_id, line_id, version_no

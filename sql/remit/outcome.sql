@@ -7,12 +7,15 @@
 -- the day the partner told, else the account's payment days after approval. Of an account whose whole open commission
 -- is below the threshold under which the partner does not pay, nothing is late.
 WITH newest AS (
-    SELECT sale_id, transaction_id, line_id, status, commission_minor, currency
+    SELECT sale_id, partner_account, transaction_id, line_id, status, commission_minor, currency
     FROM row_state
     QUALIFY step_on = MAX(step_on) OVER (PARTITION BY sale_id)
 ),
 approved AS (
-    SELECT sale_id, currency, COUNT(*) AS row_count, MIN(transaction_id) AS transaction_id,
+    -- Of a sale that moved the account that owes it now.
+    SELECT sale_id, currency, COUNT(*) AS row_count,
+        COALESCE(MIN(transaction_id) FILTER (WHERE commission_minor <> 0), MIN(transaction_id)) AS transaction_id,
+        MIN(partner_account) FILTER (WHERE commission_minor <> 0) AS partner_account,
         CAST(COALESCE(SUM(commission_minor) FILTER (WHERE status = 'approved'), 0) AS BIGINT) AS approved_minor
     FROM newest
     GROUP BY sale_id, currency
@@ -32,12 +35,11 @@ begun AS (
 told AS (
     SELECT n.sale_id, MIN(p.due_on) AS due_on
     FROM newest AS n
-    JOIN sale AS s ON s.sale_id = n.sale_id
-    JOIN promise AS p ON p.partner_account = s.partner_account AND p.transaction_id = n.transaction_id
+    JOIN promise AS p ON p.partner_account = n.partner_account AND p.transaction_id = n.transaction_id
     GROUP BY n.sale_id
 ),
 compared AS (
-    SELECT m.partner, s.partner_account, s.sale_id, u.currency, u.unit_minor,
+    SELECT m.partner, m.partner_account, s.sale_id, u.currency, u.unit_minor,
         COALESCE(a.transaction_id, s.sale_id) AS transaction_id, b.approved_on,
         COALESCE(t.due_on, CAST(b.approved_on + m.payment_days AS DATE)) AS due_on,
         m.payment_threshold_minor * u.unit_minor AS threshold_minor,
@@ -49,7 +51,7 @@ compared AS (
     FULL JOIN paid AS p ON p.sale_id = a.sale_id AND p.currency = a.currency
     JOIN sale AS s ON s.sale_id = COALESCE(a.sale_id, p.sale_id)
     JOIN currency_unit AS u ON u.currency = COALESCE(a.currency, p.currency)
-    JOIN account_term AS m ON m.partner_account = s.partner_account
+    JOIN account_term AS m ON m.partner_account = COALESCE(a.partner_account, s.partner_account)
     LEFT JOIN begun AS b ON b.sale_id = s.sale_id
     LEFT JOIN told AS t ON t.sale_id = s.sale_id
     WHERE COALESCE(a.approved_minor, 0) <> 0 OR p.sale_id IS NOT NULL

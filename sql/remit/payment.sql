@@ -4,10 +4,10 @@
 -- key: partner_account, remittance_id, line_no, transaction_id, line_id.
 -- A row is named by a line or its payment reference, or it is only in a sum; what is named is approved by that.
 WITH owner AS (
-    SELECT s.partner_account, v.transaction_id, MIN(v.sale_id) AS sale_id
+    SELECT v.partner_account, v.transaction_id, MIN(v.sale_id) AS sale_id
     FROM version AS v
     JOIN sale AS s ON s.sale_id = v.sale_id
-    GROUP BY s.partner_account, v.transaction_id
+    GROUP BY v.partner_account, v.transaction_id
 )
 SELECT o.sale_id, a.transaction_id, a.line_id, a.currency, a.amount_minor, a.received_on, a.funded_on,
     a.rule IN ('transaction', 'payment_ref') AS is_named

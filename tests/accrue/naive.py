@@ -35,6 +35,8 @@ class Version:
     processed_on: date | None = None
     commission_group: str | None = None
     customer_type: str | None = None
+    # Where another account tells it than that of the sale, which moved.
+    partner_account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,10 +241,10 @@ def _is_funded(world: World, sale: Sale, rows: list[tuple[Version, str]], on: da
 
 
 def _rows(world: World, sale: Sale, on: date, day: date) -> list[tuple[Version, str]]:
-    latest: dict[tuple[str, str], Version] = {}
+    latest: dict[tuple[str, str, str], Version] = {}
     for each in sorted(world.versions, key=lambda version: version.version_no):
         if each.sale_id == sale.sale_id and not each.is_absent and each.effective_on <= on:
-            latest[each.transaction_id, each.line_id] = each
+            latest[each.transaction_id, each.line_id, each.partner_account or ""] = each
     approved_on = _approved_on(world, sale)
     is_over = approved_on is not None and approved_on <= min(on, day)
     return [
@@ -271,7 +273,8 @@ def _balances(world: World, sale: Sale, on: date, day: date) -> dict[tuple[str, 
         pair = ("commission_receivable", "commission_income")
         if status == "pending":
             pair = ("commission_expected", "commission_expected_contra")
-        flow((pair[0], account), (pair[1], account), f"{row.currency}/4", minor)
+        owing = row.partner_account or account
+        flow((pair[0], owing), (pair[1], owing), f"{row.currency}/4", minor)
     for component in ("cashback", "bonus"):
         earned = _earned(world, sale, [row for row, _ in standing], component)
         if earned is not None:

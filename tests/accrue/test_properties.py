@@ -203,7 +203,10 @@ def _facts(facts: naive.World) -> Facts:
         for (currency, on), rate in facts.rates.items()
     ]
     return Facts(
-        version=_table([asdict(each) for each in facts.versions], VERSION_FACT),
+        version=_table(
+            [asdict(each) | {"partner_account": each.sale_id.partition(":")[0]} for each in facts.versions],
+            VERSION_FACT,
+        ),
         sale=_table([asdict(each) for each in facts.sales], SALE_FACT),
         program=_table(programs, PROGRAM),
         cashback_rule=_table([asdict(each) for each in facts.rules], CASHBACK_RULE),

@@ -23,13 +23,13 @@ from etl.core.connector import Answer, ChangeFeed, ConnectorFacts, Part, Reversa
 from etl.core.context import Context, StageResult
 from etl.core.engine import Engine
 from etl.core.lake import FolderLake
-from etl.core.schemas import CASHBACK_RULE, CLICK, CONVERSION, PROGRAM, TRANSACTION
+from etl.core.schemas import ALIAS, CASHBACK_RULE, CLICK, CONVERSION, PROGRAM, TRANSACTION
 from etl.core.warehouse import Warehouse
 from etl.land import land
 from etl.parse import parse
 from etl.rates import load_rates
 from etl.reconcile import reconcile
-from etl.reference import load_programs, load_rules
+from etl.reference import load_aliases, load_programs, load_rules
 from etl.validate import release, validate
 from etl.verify import verify
 from tests.chain.dialects import ZONES, content_of
@@ -233,12 +233,20 @@ class House:
             if report.is_released and state == ("held",):
                 release(self.context, delivery_id, "Clara", "the partner says it is right")
 
-    def refer(self, programs: Sequence[Row], rules: Sequence[Row], rates: Mapping[tuple[str, date], Decimal]) -> int:
+    def refer(
+        self,
+        programs: Sequence[Row],
+        rules: Sequence[Row],
+        rates: Mapping[tuple[str, date], Decimal],
+        aliases: Sequence[Row] = (),
+    ) -> int:
         """Load reference data and rates; return how many rows that changed."""
         of_programs, of_rules, of_rates = write_reference(self.home, programs, rules, rates)
         results = [load_programs(self.context, of_programs), load_rules(self.context, of_rules)]
         if rates:
             results.append(load_rates(self.context, of_rates))
+        if aliases:
+            results.append(load_aliases(self.context, write_rows(self.home / "aliases.csv", aliases, ALIAS)))
         return sum(result.count("new") + result.count("changed") for result in results)
 
     def track(self, world: World, until: datetime, hidden: frozenset[str] = frozenset()) -> int:
@@ -305,10 +313,7 @@ def write_reference(
     """Write the files of programs, rules and rates, and return where."""
     paths = folder / "programs.csv", folder / "cashback_rules.csv", folder / "eurofxref-hist.csv"
     for path, rows, schema in zip(paths, (programs, rules), (PROGRAM, CASHBACK_RULE), strict=False):
-        with path.open("w", newline="") as target:
-            writer = csv.writer(target)
-            writer.writerow(schema.names)
-            writer.writerows([_cell(one[name]) for name in schema.names] for one in rows)
+        write_rows(path, rows, schema)
     currencies = sorted({currency for currency, _ in rates})
     lines = [
         [str(on), *(str(rates.get((currency, on), "N/A")) for currency in currencies)]
@@ -316,6 +321,15 @@ def write_reference(
     ]
     paths[2].write_text("".join(f"{','.join(line)}\n" for line in [["Date", *currencies], *lines]))
     return paths
+
+
+def write_rows(path: Path, rows: Iterable[Row], schema: pa.Schema) -> Path:
+    """Write rows as CSV with the columns of a schema, and return where."""
+    with path.open("w", newline="") as target:
+        writer = csv.writer(target)
+        writer.writerow(schema.names)
+        writer.writerows([_cell(one[name]) for name in schema.names] for one in rows)
+    return path
 
 
 def _cell(value: object) -> str:

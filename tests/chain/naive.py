@@ -42,6 +42,7 @@ def reconciled(world: World, id_of: Callable[[Report], str]) -> Answer:
             decisions=list(world.decisions),
             rules=list(world.rules),
             rate_days=_rate_days(world),
+            aliases=list(world.aliases),
         )
     )
 
@@ -128,7 +129,7 @@ def facts_of(
         accrual.Version(
             each["sale_id"], each["transaction_id"], each["line_id"], each["version_no"], each["effective_on"],
             each["status"], each["sale_amount"], each["commission_amount"], each["currency"], each["kind"],
-            each["partner_paid"], each["is_absent"], each["payment_ref"],
+            each["partner_paid"], each["is_absent"], each["payment_ref"], partner_account=each["partner_account"],
         )
         for chain in answer.versions.values()
         for each in chain

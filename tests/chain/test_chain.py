@@ -42,7 +42,7 @@ def house(warehouse_url: str, tmp_path: Path) -> House:
 def live(house: House, world: World) -> None:
     """Bring all of a world in at once, in the order it is told."""
     house.begin()
-    house.refer(world.programs, world.rules, world.rates)
+    house.refer(world.programs, world.rules, world.rates, world.aliases)
     house.track(world, world.tracked_until)
     house.land(world.reports)
     house.check(known(world.reports))
@@ -69,7 +69,8 @@ def live_in_pieces(house: House, world: World, chance: random.Random) -> None:
         reports, decisions = come(world.reports, piece), come(waiting, piece)
         chance.shuffle(reports)
         # Terms known before their end was are told again with it; a file is told again as a whole.
-        house.refer([_open_ended(one, programs) for one in programs], rules, dict(come(rates, piece)))
+        told_rates, aliases = dict(come(rates, piece)), come(world.aliases, piece)
+        house.refer([_open_ended(one, programs) for one in programs], rules, told_rates, aliases)
         until = world.tracked_until if is_last else world.tracked_until - (count - piece) * (at("03-02") - at("03-01"))
         hidden = {one["click_id"] for one in world.clicks if not is_last and chance.random() < 0.3}
         near = {
@@ -141,7 +142,7 @@ def agree(house: House, world: World, answer: Answer) -> None:
 def nothing_more(house: House, world: World) -> None:
     """Assert that all of it once more writes nothing."""
     before = house.everything()
-    assert house.refer(world.programs, world.rules, world.rates) == 0
+    assert house.refer(world.programs, world.rules, world.rates, world.aliases) == 0
     assert house.track(world, world.tracked_until) == 0
     assert house.land(world.reports) == 0
     assert house.check(known(world.reports)) == 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from etl.core.connector import Window
 from tests.reconcile.naive import Row
-from tests.reconcile.worlds import at, click, conversion, program, row
+from tests.reconcile.worlds import alias, at, click, conversion, program, row
 
 AWIN, CLOCKED, KELKOO, RAKUTEN, TRADETRACKER = "awin", "clocked", "kelkoo", "rakuten", "tradetracker"
 REFS = ["abcdefghijklmnopQRST", "abcdefghijklmnopQRSX", "Zz+9/x=1234567890aaa", "late", "LATE", "plain-1", "plain-2"]
@@ -65,6 +65,7 @@ class World:
     tracked_until: datetime
     day: date
     decisions: tuple[Row, ...] = ()
+    aliases: tuple[Row, ...] = ()
 
 
 instants = st.sampled_from(INSTANTS)
@@ -272,6 +273,19 @@ def rules(draw: st.DrawFn) -> list[Row]:
 
 
 @st.composite
+def aliases(draw: st.DrawFn, known: list[Row]) -> list[Row]:
+    """Draw orders that moved from one partner to another, once or twice, or did not after all."""
+    named = sorted(
+        {f"{order['partner']}_main:{order['transaction_id']}" for order in known if "transaction_id" in order}
+    )
+    keys = draw(st.permutations(named))
+    days = ["03-01", "03-04", "03-07"]
+    moves = [alias(f"m{place}", *keys[place : place + 2], days[place]) for place in range(min(len(keys) - 1, 2))]
+    told = moves[: draw(st.sampled_from([0, 0, 1, 2]))]
+    return told + [each | {"revision": 2, "state": "void"} for each in told if draw(st.integers(0, 3)) == 3]
+
+
+@st.composite
 def worlds(draw: st.DrawFn) -> World:
     """Draw a world; few values, so that keys, references and instants meet."""
     partners = draw(st.lists(st.sampled_from([AWIN, KELKOO, RAKUTEN, TRADETRACKER, CLOCKED]), min_size=4, max_size=8))
@@ -330,6 +344,7 @@ def worlds(draw: st.DrawFn) -> World:
         rates,
         draw(st.sampled_from([at("03-01 18:00"), at("03-12"), at("03-12")])),
         draw(st.sampled_from([date(2026, 3, 7), date(2026, 3, 12), date(2026, 4, 20)])),
+        aliases=tuple(draw(aliases(known))),
     )
 
 

@@ -17,6 +17,7 @@ KEYS = {
     "cashback_rule": ("rule_id",),
     "contract_term": ("term_id",),
     "fx_rate": ("rate_on", "base", "quote", "source"),
+    "alias": ("alias_id", "revision"),
     "match": ("partner", "partner_account", "transaction_id", "line_id"),
     "break": ("partner", "partner_account", "transaction_id", "line_id", "kind"),
     "version": ("partner", "partner_account", "transaction_id", "line_id", "version_no"),

@@ -56,6 +56,7 @@ def reconcile(world: World) -> Answer:
     for row in current:
         groups[row["sale_id"]].append(row)
     for rows in groups.values():
+        _tell_moves(rows)
         _tell_corrections(rows)
     clicks: dict[str, Row] = {}
     for click in sorted(world.clicks, key=lambda c: (c["clicked_at"], c["partner"], c["program_id"], c["member_id"])):
@@ -72,7 +73,7 @@ def reconcile(world: World) -> Answer:
 
     for sale_id, rows in groups.items():
         lead = min(rows, key=_lead_rank)
-        sale = sales[sale_id] = Sale(sale_id, rows, lead, [row for row in rows if not row["is_reduction"]])
+        sale = sales[sale_id] = Sale(sale_id, rows, lead)
         kind = _match(world, sale, clicks)
         if kind is not None:
             tell(sale.key, kind, sale.net("commission_amount"), sale_id, kind == "unknown_program")
@@ -126,7 +127,8 @@ def reconcile(world: World) -> Answer:
 
 
 def _lead_rank(row: Row) -> tuple[Any, ...]:
-    return row["is_reduction"], row["is_correction"], row["occurred_at"], row["transaction_id"], row["line_id"]
+    reduces = row["is_moved"], row["is_reduction"], row["is_correction"]
+    return *reduces, row["occurred_at"], row["transaction_id"], row["line_id"]
 
 
 def _paid(world: World, sale: Sale) -> Row | None:
@@ -183,6 +185,17 @@ def _current(chain: list[Row]) -> Row | None:
     row["first_sale_amount"] = chain[0]["sale_amount"]
     row["is_reduction"] = chain[0]["sale_amount"] < 0 or chain[0]["commission_amount"] < 0
     return row
+
+
+def _tell_moves(rows: list[Row]) -> None:
+    """Say of each row whether it is of a key that the sale moved to; what has no alias moves with the others."""
+    steps = []
+    for row in rows:
+        beside = [one["step"] for one in rows if one["partner_account"] == row["partner_account"]]
+        known = [step for step in beside if step is not None]
+        steps.append(row["step"] if row["step"] is not None else min(known, default=0))
+    for row, step in zip(rows, steps, strict=True):
+        row["is_moved"] = step > min(steps)
 
 
 def _tell_corrections(rows: list[Row]) -> None:
@@ -285,7 +298,7 @@ def _named(
     ]
     # A reference that contradicts a click keeps every other rule from it.
     ours = [click for click in ours if ref is None or click in bent]
-    order_ref = sale.least("order_ref", sale.rows)
+    order_ref = sale.least("order_ref", sale.original)
     seen = {one["click_id"] for one in world.conversions if order_ref and one["order_ref"] == order_ref}
     ordered = [click for click in ours if click["click_id"] in seen]
     timed = []
@@ -364,8 +377,8 @@ def _is_same(first: Sale, second: Sale) -> bool:
         second.first_amount,
     ):
         return False
-    order = first.least("order_ref", first.rows)
-    if order is not None and order == second.least("order_ref", second.rows):
+    order = first.least("order_ref", first.original)
+    if order is not None and order == second.least("order_ref", second.original):
         return True
     ref = first.least("click_ref")
     if ref is None or ref != second.least("click_ref"):
@@ -383,11 +396,11 @@ def _is_possible(orphan: Sale, sale: Sale) -> bool:
         return False
     if sale.lead["occurred_at"] >= orphan.until:
         return False
-    ref, order = orphan.least("click_ref", orphan.rows), orphan.least("order_ref", orphan.rows)
-    whole = sum((row["first_sale_amount"] for row in orphan.rows), Decimal(0))
+    ref, order = orphan.least("click_ref", orphan.original), orphan.least("order_ref", orphan.original)
+    whole = sum((row["first_sale_amount"] for row in orphan.original), Decimal(0))
     return (
         (ref is not None and ref == sale.least("click_ref"))
-        or (order is not None and order == sale.least("order_ref", sale.rows))
+        or (order is not None and order == sale.least("order_ref", sale.original))
         or (whole != 0 and sale.first_amount == -whole)
     )
 
@@ -418,7 +431,7 @@ def _missing(world: World, sales: dict[str, Sale], clicks: dict[str, Row]) -> di
 
 
 def _tells(sale: Sale, conversion: Row, click: Row) -> bool:
-    order = sale.least("order_ref", sale.rows)
+    order = sale.least("order_ref", sale.original)
     if sale.click is not None and sale.click["click_id"] == click["click_id"]:
         return order is None or conversion["order_ref"] is None or order == conversion["order_ref"]
     is_program = sale.program is not None and sale.program["program_id"] == click["program_id"]

@@ -46,6 +46,7 @@ class World:
     # Days with a rate of each currency; None where no books are kept.
     rate_days: dict[str, set[date]] | None = None
     base_currency: str = "EUR"
+    aliases: list[Row] = field(default_factory=list)
 
     def model(self, account: str) -> Row:
         return next(one for one in self.models if one["partner_account"] == account)
@@ -117,7 +118,7 @@ def versions(world: World) -> tuple[dict[Key, list[Row]], set[Key]]:
     _named(world, out)
     for chain in out.values():
         _dated(world, chain, out)
-    return out, conflicts
+    return _moved(world, out), conflicts
 
 
 def _silence(world: World, delivery: Delivery, key: Key, heard: list[Row], good: list[Row]) -> Row | None:
@@ -201,6 +202,80 @@ def _dated(world: World, chain: list[Row], chains: dict[Key, list[Row]]) -> None
         row["version_no"] = number + 1
 
 
+def _moved(world: World, chains: dict[Key, list[Row]]) -> dict[Key, list[Row]]:
+    """Let sales whose key moved go on where it moved to; a row that ended says so by being worth nothing."""
+    newest = {one["alias_id"]: one for one in sorted(world.aliases, key=lambda one: one["revision"])}
+    moves = {
+        (one["former_account"], one["former_transaction_id"]): (
+            (one["partner_account"], one["transaction_id"]),
+            one["moved_on"],
+        )
+        for one in newest.values()
+        if one["state"] == "in_force"
+    }
+    came = {later: (former, moved_on) for former, (later, moved_on) in moves.items()}
+    sales: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for key, chain in chains.items():
+        sales[chain[0]["sale_id"]].add(key[:2])
+
+    def first(key: tuple[str, str]) -> tuple[tuple[str, str], int]:
+        steps = 0
+        while key in came:
+            key, steps = came[key][0], steps + 1
+        return key, steps
+
+    # Sales that have keys of one chain are one sale, and so are those that share one with either.
+    groups: list[set[str]] = []
+    for sale_id, keys in sales.items():
+        roots = {first(key)[0] for key in keys if key in came or key in moves}
+        if not roots:
+            continue
+        same = [group for group in groups if any(first(key)[0] in roots for other in group for key in sales[other])]
+        groups = [group for group in groups if group not in same] + [{sale_id}.union(*same)]
+    told: dict[str, tuple[str, date | None, date | None, bool, str]] = {}
+    for group in groups:
+        step = {
+            sale_id: min(first(key)[1] for key in sales[sale_id] if key in came or key in moves) for sale_id in group
+        }
+        name = min(group, key=lambda sale_id: (step[sale_id], sale_id))
+        for sale_id in group:
+            begins = [came[key][1] for key in sales[sale_id] if key in came]
+            ends = [moves[key] for key in sales[sale_id] if key in moves]
+            is_later = step[sale_id] > min(step.values())
+            told[sale_id] = (
+                name,
+                min(begins) if is_later else None,
+                min((on for _, on in ends), default=None),
+                step[sale_id] < max(step.values()),
+                min((":".join(to) for to, _ in ends), default=""),
+            )
+    out: dict[Key, list[Row]] = {}
+    for key, chain in chains.items():
+        own = chain[0]["sale_id"]
+        name, since, until, is_followed, goes_to = told.get(own, (own, None, None, False, ""))
+        step = first(key[:2])[1] if key[:2] in came or key[:2] in moves else None
+        heard = []
+        for row in chain:
+            on = row["effective_on"] if since is None else max(row["effective_on"], since)
+            if until is None or on < until:
+                heard.append({**row, "effective_on": on, "sale_id": name, "step": step})
+        if heard and is_followed:
+            nothing = {
+                "sale_amount": Decimal("0.0000"),
+                "commission_amount": Decimal("0.0000"),
+                "is_absent": False,
+                "status": "declined",
+            }
+            text = f"moved to {goes_to}"
+            heard.append({
+                **heard[-1], **nothing, "raw_status": text, "row_number": 0, "effective_on": until,
+                "version_no": len(heard) + 1, "content_hash": hashlib.sha256(text.encode()).hexdigest(),
+            })  # fmt: skip
+        if heard:
+            out[key] = heard
+    return out
+
+
 def _sale_name(model: Row, first: Row) -> str:
     if model["reversal_model"] == "signed_rows":
         if model["signed_row_link"] == "original":
@@ -215,7 +290,6 @@ class Sale:
     sale_id: str
     rows: list[Row]
     lead: Row
-    credits: list[Row]
     outcome: str = "unmatched"
     rule: str | None = None
     click: Row | None = None
@@ -230,6 +304,16 @@ class Sale:
     def least(self, name: str, rows: list[Row] | None = None) -> Any:
         values = [row[name] for row in (self.credits if rows is None else rows) if row[name] is not None]
         return min(values, default=None)
+
+    @property
+    def original(self) -> list[Row]:
+        """Return the rows it began with, not those it moved to."""
+        return [row for row in self.rows if not row["is_moved"]]
+
+    @property
+    def credits(self) -> list[Row]:
+        """Return the rows that say of which click it is."""
+        return [row for row in self.original if not row["is_reduction"]]
 
     @property
     def is_orphan(self) -> bool:
@@ -250,4 +334,4 @@ class Sale:
 
     @property
     def first_amount(self) -> Decimal:
-        return sum((row["first_sale_amount"] for row in self.rows if not row["is_correction"]), Decimal(0))
+        return sum((row["first_sale_amount"] for row in self.original if not row["is_correction"]), Decimal(0))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.reconcile import naive
 from tests.reconcile.naive import Delivery, Row, World
-from tests.reconcile.worlds import DAY, Result, at, click, conversion, model, program, row, told
+from tests.reconcile.worlds import DAY, Result, alias, at, click, conversion, model, program, row, told
 
 REFS = ["abcdefghijklmnopQRST", "abcdefghijklmnopQRSX", "Zz+9/x=1234567890aaa", "otherprogram00000001"]
 BENT = [REFS[0][:16], REFS[2].lower(), "Zz%2B9%2Fx%3D1234567890aaa", "Zz 9/x=1234567890aaa", "nobodys-reference"]
@@ -109,14 +109,27 @@ def deliveries(draw: st.DrawFn) -> list[Delivery]:
     return out
 
 
+@st.composite
+def aliases(draw: st.DrawFn) -> list[Row]:
+    """Draw keys that move, some of them twice, some of which never did after all."""
+    keys = draw(st.permutations([f"{partner}_main:t{number}" for partner in MODELS for number in (1, 2, 3)]))
+    days = draw(st.permutations(["03-01", "03-05", "03-11", "04-10"]))
+    first, second = sorted(days[:2])
+    chain = [alias("m1", keys[0], keys[1], first), alias("m2", keys[1], keys[2], second)]
+    others = [alias("m3", keys[3], keys[4], days[2]), alias("m4", keys[5], keys[6], days[3])]
+    told_ = draw(st.sampled_from([[], chain[:1], chain, others, [*chain, *others]]))
+    return told_ + [each | {"revision": 2, "state": "void"} for each in told_ if draw(st.integers(0, 5)) == 5]
+
+
 worlds = st.builds(
-    lambda told_, clicks_, conversions_, sealed: World(
-        list(MODELS.values()), told_, PROGRAMS, clicks_, conversions_, DAY, sealed
+    lambda told_, clicks_, conversions_, sealed, aliases_: World(
+        list(MODELS.values()), told_, PROGRAMS, clicks_, conversions_, DAY, sealed, aliases=aliases_
     ),
     deliveries(),
     clicks,
     conversions,
     st.sampled_from([None, at("03-01 10:00:30"), at("06-01")]),
+    aliases(),
 )
 PROPERTY = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -170,6 +183,7 @@ def test_the_order_and_repetition_of_what_comes_in_changes_nothing(given_: World
     shuffled = World(**{name: getattr(given_, name) for name in World.__dataclass_fields__})
     shuffled.deliveries = chance.sample(given_.deliveries, len(given_.deliveries))
     shuffled.clicks = chance.sample(given_.clicks * 2, 2 * len(given_.clicks))
+    shuffled.aliases = chance.sample(given_.aliases, len(given_.aliases))
     shuffled.programs = chance.sample(given_.programs, len(given_.programs))
     shuffled.conversions = chance.sample(given_.conversions, len(given_.conversions))
     again = told(shuffled)

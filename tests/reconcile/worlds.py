@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
+from etl.core.alias import moved_keys
 from etl.core.engine import Engine
 from etl.core.schemas import CLICK, CONVERSION, PROGRAM, TRANSACTION
 from etl.match import CONFLICT, DECISION, SEAL, SETTLED_MATCH, Matched, Matching, matched, run_step
@@ -139,6 +140,23 @@ def world(*deliveries: Delivery, **changed: object) -> World:
     return out
 
 
+def alias(alias_id: str, former: str, later: str, moved_on: str, **changed: object) -> Row:
+    """Return what says that a key (account:id) goes on as another one."""
+    (former_account, former_id), (account, transaction_id) = (each.split(":", 1) for each in (former, later))
+    return {
+        "alias_id": alias_id,
+        "revision": 1,
+        "former_account": former_account,
+        "former_transaction_id": former_id,
+        "partner_account": account,
+        "transaction_id": transaction_id,
+        "moved_on": at(moved_on).date(),
+        "state": "in_force",
+        "reason": "the shop moved",
+        **changed,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What the SQL said of a world."""
@@ -209,13 +227,15 @@ def told(given: World) -> Result:
         },
         {"books_zone": given.books_zone},
     )
-    versions = versions_of(ENGINE, observation, scope, pa.Table.from_pylist(rejected, schema=REJECTED_KEY), models)
+    moved = moved_keys(given.aliases)
+    refused = pa.Table.from_pylist(rejected, schema=REJECTED_KEY)
+    versions = versions_of(ENGINE, observation, scope, refused, models, moved)
     clicks = {"tracked_click": pa.Table.from_pylist(given.clicks, schema=CLICK)}
     seals = [] if given.sealed_until is None else [{"sealed_until": given.sealed_until}]
     result = matched(
         ENGINE,
         Matching(
-            current_row=run_step(ENGINE, "current_row", {"version": versions}, {}),
+            current_row=run_step(ENGINE, "current_row", {"version": versions, "moved_key": moved}, {}),
             program=pa.Table.from_pylist(given.programs, schema=PROGRAM),
             click=run_step(ENGINE, "click", clicks, {}),
             conversion=pa.Table.from_pylist(given.conversions, schema=CONVERSION),

@@ -53,7 +53,7 @@ SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id,
         WHEN m.made_at IS NOT NULL THEN coalesce(l.processed_at >= m.made_at + INTERVAL 1 HOUR, l.kind = 'adjustment')
         ELSE l.kind = 'adjustment' OR coalesce(l.processed_at >= l.occurred_at + INTERVAL 1 HOUR, FALSE)
     END AS is_correction,
-    FALSE AS is_absent, CAST(NULL AS VARCHAR) AS illegal_change, CAST(NULL AS TIMESTAMP) AS absent_since,
+    FALSE AS is_moved, FALSE AS is_absent, CAST(NULL AS VARCHAR) AS illegal_change, CAST(NULL AS TIMESTAMP) AS absent_since,
     CAST(NULL AS TIMESTAMP) AS changed_at
 FROM named AS l
 LEFT JOIN made AS m ON m.sale_id = l.sale_id
