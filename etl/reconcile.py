@@ -13,6 +13,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.core.alias import moved_keys
 from etl.core.connector import ConnectorFacts
@@ -136,23 +137,30 @@ def reconcile(context: Context, day: date, facts: Mapping[str, ConnectorFacts]) 
         versions, result = _computed(context, connection, day, facts)
         changes = {
             target.noun: keep(context, connection, target, table, day)
-            for target, table in (
-                (_VERSIONS, versions),
-                (_SALES, result.sale),
-                (_MATCHES, result.match),
-                (_BREAKS, result.breaks),
-            )
+            for target, table in ((_VERSIONS, versions), (_SALES, result.sale), (_MATCHES, result.match))
         }
+        breaks = _not_opened(connection, result.breaks)
+        changes[_BREAKS.noun] = keep(context, connection, _BREAKS, breaks, day)
     counts: list[tuple[str, int]] = []
     for noun, change in changes.items():
         counts += [(f"new_{noun}", change.new), (f"changed_{noun}", change.changed), (f"gone_{noun}", change.gone)]
-    counts += [("sales", result.sale.num_rows), ("open_breaks", result.breaks.num_rows)]
+    counts += [("sales", result.sale.num_rows), ("open_breaks", breaks.num_rows)]
     written = changes["matches"].new + changes["matches"].changed
     note = (
-        f"{row_count:,} rows, {reject_count:,} rejects, {result.breaks.num_rows:,} breaks{_at_stake(result.breaks)}; "
+        f"{row_count:,} rows, {reject_count:,} rejects, {breaks.num_rows:,} breaks{_at_stake(breaks)}; "
         f"{changes['versions'].new:,} new versions, {written:,} matches written"
     )
     return StageResult("reconcile", context.entity.name, tuple(counts), note)
+
+
+def _not_opened(connection: Connection, breaks: pa.Table) -> pa.Table:
+    """Return the breaks without those of sales that an opening holds: nothing is booked of them, whatever is amiss.
+
+    That one changed since is a break of its own, told by the stage that books openings.
+    """
+    query = "SELECT sale_id FROM ops.sale_in_opening ORDER BY sale_id"
+    opened = fetch(connection, query, pa.schema([("sale_id", TEXT)]))["sale_id"]
+    return breaks.filter(pc.invert(pc.is_in(breaks["sale_id"], opened))) if len(opened) else breaks
 
 
 def _rows_so_far(connection: Connection) -> tuple[int, int]:

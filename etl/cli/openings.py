@@ -19,7 +19,7 @@ from etl.installation import Installation, clock
 opening = typer.Typer(
     no_args_is_help=True,
     help="Go live with a past: what members and partners are owed on the last day before the books begin. In order: "
-    "`opening load FILE`, then another person `opening approve NAME`, then `remit` and `accrue`. Sales before that day "
+    "`opening load FILE`, then another person `opening approve NAME`, then `run`. Sales before that day "
     "are in the opening and are not counted again.",
 )
 app.add_typer(opening, name="opening", rich_help_panel=SET_UP)
@@ -76,7 +76,7 @@ def opening_approve(
     with told():
         opened = installation()
         show(approve_opening(_context(opened, person(by)), name, revision, day_of(day, opened)))
-        say("next: tallyback remit and tallyback accrue, so that what it holds is counted once; then tallyback verify")
+        say("next: tallyback run, so that what it holds is counted once; then tallyback verify")
 
 
 @opening.command("list")

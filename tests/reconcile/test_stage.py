@@ -22,6 +22,7 @@ from etl.core.schemas import CLICK, PROGRAM, TRANSACTION, TRANSACTION_OPTIONAL
 from etl.core.warehouse import APPROVER, Warehouse, copy_in
 from etl.decide import Verdict, decide, undo
 from etl.reconcile import reconcile
+from tests.opening.desk import CUT_OVER, opened
 from tests.reconcile.naive import Delivery
 from tests.reconcile.worlds import at, click, delivery, program, row
 
@@ -104,6 +105,18 @@ def books(context: Context) -> list[list[tuple[object, ...]]]:
 
 def is_quiet(result: StageResult) -> bool:
     return not any(count for name, count in result.counts if name.split("_")[0] in ("new", "changed", "gone"))
+
+
+def test_what_is_amiss_with_a_sale_that_an_opening_holds_is_no_break(context: Context) -> None:
+    """The sale of the third has no click; an opening ends on the second, then, corrected, on the third."""
+    accept(context, delivery("d1", "03-10", row("t1", 1, click_ref=None, occurred_at=at("03-03 10:00"))))
+    run(context)
+    assert [one["kind"] for one in list_breaks(context, DAY).to_pylist()] == ["unmatched"]
+    for revision, day, left in ((1, "2026-03-02", 1), (2, "2026-03-03", 0)):
+        opened(context, CUT_OVER.format("awin_main", day), "commission_receivable:EUR=0", revision=revision)
+        run(context)
+        assert list_breaks(context, DAY).num_rows == left
+        assert is_quiet(run(context))
 
 
 def test_run_twice_the_second_writes_nothing(context: Context) -> None:
