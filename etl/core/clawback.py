@@ -172,12 +172,13 @@ class _Account:
 
     def _pay(self, payout: Document, amount: int, on: date) -> None:
         missing = amount - self._taken(amount)
-        for document, line in self.lines.get(payout[1], ()):
+        # A write-off that a payout took along with its debt is nobody's debt.
+        paid = [(name, line) for name, line in self.lines.get(payout[1], ()) if line > 0 and name[0] != "write_off"]
+        for document, line in paid:
             part = min(missing, max(line - max(self.earned[document], 0), 0))
             self._owe(document, part, on)
             missing -= part
-        first = next((document for document, line in self.lines.get(payout[1], ()) if line > 0), payout)
-        self._owe(first, missing, on)
+        self._owe(paid[0][0] if paid else payout, missing, on)
 
     def _owe(self, document: Document, amount: int, on: date) -> None:
         if not amount:
