@@ -192,6 +192,9 @@ def _chosen(context: Context, connection: Connection, day: date, chosen: Chosen,
             raise Stop(f"{kind} cannot be decided by {verdict.kind}: it allows {', '.join(allowed(kind))}")
     if verdict.kind is DecisionKind.ACCEPT_CLICK and len(rows) > 1:
         raise Stop("accept_click is about one break: the click belongs to one sale")
+    opened = log.without_sale(connection, [row["sale_id"] for row in rows])
+    if verdict.kind is DecisionKind.WRITE_OFF and opened:
+        raise Stop(f"{opened[0]} is of an opening: take it back by `tallyback adjust propose`")
     told = [
         [*(row[name] for name in (*_NATURAL, "kind", "evidence_hash", "amount", "currency", "decision_count"))]
         for row in sorted(rows, key=lambda row: str(row["name"]))

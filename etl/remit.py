@@ -19,6 +19,7 @@ from etl.core.kept import BREAK_FOUND, REMITTANCE_BREAKS, Change, KeptTable, kee
 from etl.core.ledger import lock_books, post
 from etl.core.target import difference, read_facts, read_posted
 from etl.core.warehouse import APPROVER, Connection, lock
+from etl.core.write_off import read_posted_write_offs, write_off_target
 
 _ALLOCATIONS = KeptTable(
     "ops.remittance_allocation",
@@ -34,6 +35,10 @@ _BREAKS = KeptTable(
     carried=True,
     scope=f"kind IN ({', '.join(repr(kind) for kind in REMITTANCE_BREAKS)})",
 )
+
+
+OUTCOMES = ("paid", "short", "over", "carried", "unpaid", "written_off")
+"""What can be said of an approved sale."""
 
 
 class DecisionKind(StrEnum):
@@ -57,6 +62,8 @@ class Decision:
 def remit(context: Context, day: date) -> StageResult:
     """Allocate all remittances as of `day`, write what changed, and post target minus posted; again, nothing.
 
+    What a person wrote off of commission is posted the same way, as documents of their own.
+
     Reads facts and books under the lock of the entity's books, and commits in one transaction. Cashback that waits for
     money becomes payable with the next accrual. Stop if an account's configuration is gone.
     """
@@ -72,18 +79,24 @@ def remit(context: Context, day: date) -> StageResult:
         keep(context, connection, _BREAKS, found, day)
         wanted = remittance_target(context.engine, facts, told, made)
         flows = difference(context.engine, wanted, read_posted(connection, entity, kind="remittance"))
-        posted = post(
-            connection,
-            entity,
-            "remittance",
-            flows,
-            run_id=context.run_id,
-            created_by=context.actor,
-            posted_at=context.known_at,
-        )
-    return StageResult(
-        "remit", entity, _counts(made.standing, changed, found, outcome, posted.postings), _note(outcome)
+        postings = _post(context, connection, "remittance", flows)
+        lost = write_off_target(context.engine, facts, told.write_off, made.row_state, made.payment)
+        lost = difference(context.engine, lost, read_posted_write_offs(connection, entity))
+        postings += _post(context, connection, "write_off", lost)
+    return StageResult("remit", entity, _counts(made.standing, changed, found, outcome, postings), _note(outcome))
+
+
+def _post(context: Context, connection: Connection, document_kind: str, flows: pa.Table) -> int:
+    posted = post(
+        connection,
+        context.entity.name,
+        document_kind,
+        flows,
+        run_id=context.run_id,
+        created_by=context.actor,
+        posted_at=context.known_at,
     )
+    return posted.postings
 
 
 def _counts(
@@ -95,14 +108,14 @@ def _counts(
         ("new_allocations", changed.new + changed.changed),
         ("gone_allocations", changed.gone),
         ("postings", postings),
-        *((name, of[name]) for name in ("paid", "short", "over", "carried", "unpaid")),
+        *((name, of[name]) for name in OUTCOMES),
         ("open_breaks", found.num_rows),
     )
 
 
 def _note(outcome: pa.Table) -> str:
     of = Counter(outcome["outcome"].to_pylist())
-    told = ", ".join(f"{of[name]:,} {name}" for name in ("paid", "short", "over", "carried", "unpaid") if of[name])
+    told = ", ".join(f"{of[name]:,} {name.replace('_', ' ')}" for name in OUTCOMES if of[name])
     return f"approved sales: {told}" if told else "no sale is approved yet"
 
 

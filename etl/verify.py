@@ -24,6 +24,8 @@ from etl.core.opening import opening_target
 from etl.core.schemas import TEXT
 from etl.core.target import Facts, difference, read_facts, read_posted, target
 from etl.core.warehouse import Connection, fetch
+from etl.core.write_off import read_posted_write_offs
+from etl.core.write_off import write_off_target as commission_write_offs
 
 _HASHED_ENTRY = pa.schema([*ENTRY, pa.field("previous_hash", TEXT), pa.field("hash", TEXT)])
 _PAYOUT = pa.schema(
@@ -111,6 +113,7 @@ def verify(context: Context, day: date, kept: Sequence[EntryHash] = ()) -> list[
             fetch(connection, _ALLOCATIONS, ALLOCATION),
             read_posted(connection, entity, kind="remittance"),
             fetch(connection, _OVER, pa.schema([("sale_id", TEXT)])),
+            read_posted_write_offs(connection, entity),
         )
         books = _Books(
             _of_entity(connection, "ledger.journal_entry", _HASHED_ENTRY, entity),
@@ -168,6 +171,7 @@ class _Money:
     stored: pa.Table
     posted: pa.Table
     over: pa.Table
+    written_off: pa.Table
 
 
 def _remittances(context: Context, money: _Money, day: date) -> Iterator[Check]:
@@ -177,6 +181,9 @@ def _remittances(context: Context, money: _Money, day: date) -> Iterator[Check]:
     wanted = remittance_target(engine, money.facts, money.told, made)
     differing = difference(engine, wanted, money.posted)
     yield _none("posted = target for every remittance", differing, "document_id")
+    lost = commission_write_offs(engine, money.facts, money.told.write_off, made.row_state, made.payment)
+    lost = difference(engine, lost, money.written_off)
+    yield _none("posted = target for every write-off of commission", lost, "document_id")
     with engine.connect() as connection:
         for name, table in (("made", made.allocation), ("stored", money.stored)):
             register(connection, name, table)

@@ -17,6 +17,7 @@ from etl.core.receivable_item import NOT_OPENED, Items, read_items
 from etl.core.schemas import TEXT
 from etl.core.target import PAYMENT, POSTED, Facts, currency_units, row_states, usable_rates
 from etl.core.warehouse import Connection, fetch
+from etl.core.write_off import WRITE_OFF, given_up, read_write_offs, write_off_target, written
 
 ALLOCATION = pa.schema(
     [
@@ -102,6 +103,7 @@ class Told:
     late_row: pa.Table
     is_oldest_first: bool
     items: Items = field(default_factory=Items)
+    write_off: pa.Table = field(default_factory=WRITE_OFF.empty_table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ def read_told(connection: Connection, configuration: Configuration) -> Told:
         fetch(connection, _LATE_ROWS, LATE_ROW, (configuration.entity.books_zone,)),
         configuration.entity.lump_sums == "oldest_first",
         read_items(connection),
+        read_write_offs(connection, configuration.entity.books_zone),
     )
     unknown = set(pc.unique(told.remittance["partner_account"]).to_pylist()) - {
         account.name for account in configuration.accounts
@@ -141,7 +144,8 @@ def allocated(engine: Engine, facts: Facts, told: Told, day: date) -> Allocated:
     """Return what remittances pay as of `day`; a function of the facts, whatever came first.
 
     Lines that name a transaction or a payment pay it. Then, in the order their money came, lump sums pay what sums to
-    them. Last, where the house or a person says so, money that nothing fits pays the oldest. `facts.payment` is not
+    them. Last, where the house or a person says so, money that nothing fits pays the oldest. What a person wrote off is
+    paid only by name. `facts.payment` is not
     read: what is paid follows from the remittances alone. What an opening holds of a partner's debt is paid like a sale
     that was approved on the day of the opening.
     """
@@ -165,7 +169,8 @@ def allocated(engine: Engine, facts: Facts, told: Told, day: date) -> Allocated:
     if lumps := list(_lump_sums(standing, told, direct)):
         told_states = _as_told(engine, replace(facts, payment=payment), states, told.late_row, day)
         told_states = pa.concat_tables([told_states, of_items])
-        whole = _allocate_lumps(engine, told_states, units, lumps, direct, told.items)
+        closed = given_up(told.write_off, told_states)
+        whole = _allocate_lumps(engine, told_states, units, lumps, direct, told.items, closed)
     if lumps or of_items.num_rows:
         payment = _payments(engine, with_items, whole)
     return Allocated(standing, whole, payment, pa.concat_tables([states, of_items]))
@@ -212,6 +217,7 @@ def outcomes(
         "row_state": made.row_state,
         "sale": facts.sale,
         "payment": made.payment,
+        "written": written(write_off_target(engine, facts, told.write_off, made.row_state, made.payment)),
         "promise": _promises(made.standing, told.line),
         "account_term": pa.table([list(column) for column in columns], schema=_ACCOUNT_TERM),
         "currency_unit": currency_units(
@@ -301,13 +307,18 @@ def _allocate_lumps(
     lumps: list[_LumpSum],
     direct: pa.Table,
     items: Items,
+    closed: pa.Table,
 ) -> pa.Table:
-    """Return `direct` and what each lump sum pays of what those before it left."""
+    """Return `direct` and what each lump sum pays of what those before it left and nobody had written off."""
     changes = engine.run("remit/transaction_change", {"row_state": states})
     unit_of = dict(zip(units["currency"].to_pylist(), units["unit_minor"].to_pylist(), strict=True))
     whole = direct
     for lump in lumps:
-        relations: dict[str, Relation] = {"transaction_change": changes, "allocation": items.paid_by(whole)}
+        relations: dict[str, Relation] = {
+            "transaction_change": changes,
+            "allocation": items.paid_by(whole),
+            "given_up": closed,
+        }
         paid = None
         if lump.period_from is not None and lump.period_until is not None:
             named: dict[str, Parameter] = {"period_from": lump.period_from, "unit_minor": unit_of[lump.currency]}
@@ -333,6 +344,7 @@ def _paid_by(
         "partner_account": lump.partner_account,
         "currency": lump.currency,
         "before_on": before_on,
+        "received_on": lump.received_on,
     }
     still_open = engine.run("remit/open_transaction", relations, whose)
     return engine.run(rule, {"open_transaction": still_open}, {**named, "net_minor": lump.net_minor})

@@ -59,6 +59,11 @@ def pending(connection: Connection, name: str) -> list[Row]:
     return found
 
 
+def without_sale(connection: Connection, sale_ids: Sequence[object]) -> list[str]:
+    """Return those of the ids that no sale has: documents that stand for one."""
+    return [str(row["sale_id"]) for row in rows(connection, _WITHOUT_SALE, {"ids": list(sale_ids)})]
+
+
 def undo_proposed(connection: Connection, ids: Sequence[object]) -> list[Row]:
     """Return the proposals to undo one of these decisions."""
     return rows(connection, _UNDO_PROPOSED, {"ids": list(ids)})
@@ -157,6 +162,12 @@ _AGREED = f"""
     ORDER BY d.decision_id
 """
 _PROPOSALS = f"SELECT {_COLUMNS} FROM ops.proposal AS d ORDER BY d.decided_at, d.batch_id, d.decision_id"
+_WITHOUT_SALE = """
+    SELECT k.sale_id
+    FROM unnest(%(ids)s::text[]) AS k (sale_id)
+    WHERE NOT EXISTS (SELECT 1 FROM ops.sale AS s WHERE s.sale_id = k.sale_id)
+    ORDER BY k.sale_id
+"""
 _UNDO_PROPOSED = """
     SELECT d.decision_id, d.batch_id, d.decided_by FROM ops.proposal AS d WHERE d.undoes = ANY(%(ids)s)
     ORDER BY d.decision_id

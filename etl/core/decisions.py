@@ -44,7 +44,7 @@ class BreakState(StrEnum):
 
 
 _CLICK, _NONE, _HOLD = DecisionKind.ACCEPT_CLICK, DecisionKind.NO_CASHBACK, DecisionKind.RELEASE_HOLD
-_WAIT, _DISPUTE = DecisionKind.WAIT, DecisionKind.DISPUTE
+_WAIT, _DISPUTE, _WRITE_OFF = DecisionKind.WAIT, DecisionKind.DISPUTE, DecisionKind.WRITE_OFF
 _OF_MATCHING = (_CLICK, _NONE, _WAIT)
 _OF_PARTNER = (_HOLD, _NONE, _WAIT, _DISPUTE)
 
@@ -68,7 +68,8 @@ ALLOWED: Mapping[str, tuple[DecisionKind, ...]] = {
     # Nothing is booked of it: reference data, not a word, ends it.
     "unknown_program": (_WAIT,),
     "changed_since_opening": (_NONE, _WAIT, _DISPUTE),
-    "remittance_short": (_WAIT, _DISPUTE),
+    "remittance_short": (_WAIT, _DISPUTE, _WRITE_OFF),
+    "remittance_unpaid": (_WAIT, _DISPUTE, _WRITE_OFF),
     "remittance_differs": (_WAIT, _DISPUTE),
 }
 """What may be said of each kind of break; one that is not named here may only wait."""

@@ -33,6 +33,7 @@ REMITTANCE_BREAKS = (
     "remittance_differs",
     "remittance_unallocated",
     "remittance_short",
+    "remittance_unpaid",
     "remittance_over",
     "carry_forward_differs",
 )

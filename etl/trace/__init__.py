@@ -246,6 +246,8 @@ class _Tracer:
             name = f"{row['partner_account']}:{row['remittance_id']} line {row['line_no']}"
             children.append(Node(NodeKind.REMITTANCE, name, _facts(row, "partner_account", "remittance_id", "line_no")))
         children += self._postings("sale", sale_id)
+        if given_up := self._postings("write_off", sale_id):
+            children.append(Node(NodeKind.DOCUMENT, f"write_off {sale_id}", (), given_up))
         children += [self._version(row) for row in self._rows(queries.VERSIONS, sale_id)]
         children += [
             Node(NodeKind.BREAK, str(row["kind"]), _facts(row, "kind")) for row in self._rows(queries.BREAKS, sale_id)

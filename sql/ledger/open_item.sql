@@ -3,7 +3,7 @@
 -- reads: ledger.posting, ledger.account. Runs on PostgreSQL.
 -- key: kind, owner, currency.
 -- parameters: entity, base_currency, until_on (a day of booked_on that is not in it), kinds, by_owner (kinds).
--- Priced is what sales, openings and adjustments moved and recorded a base amount for. Remittances and payouts take away
+-- Priced is what sales, openings, adjustments and write-offs moved and recorded a base amount for. Remittances and payouts take away
 -- what was there before; the difference to the rate of their day is no matter of this one.
 WITH account AS (
     SELECT account_id, kind, CASE WHEN kind = ANY(%(by_owner)s::text[]) THEN owner ELSE '' END AS owner,
@@ -13,13 +13,13 @@ WITH account AS (
 ),
 side AS (
     SELECT p.debit AS account_id, p.amount, p.base_amount,
-           p.document_kind IN ('sale', 'opening', 'adjustment') AND p.base_amount IS NOT NULL AS is_priced
+           p.document_kind IN ('sale', 'opening', 'adjustment', 'write_off') AND p.base_amount IS NOT NULL AS is_priced
     FROM ledger.posting AS p
     WHERE p.entity = %(entity)s AND p.booked_on < %(until_on)s
         AND p.debit IN (SELECT account_id FROM account)
     UNION ALL
     SELECT p.credit, -p.amount, -p.base_amount,
-           p.document_kind IN ('sale', 'opening', 'adjustment') AND p.base_amount IS NOT NULL
+           p.document_kind IN ('sale', 'opening', 'adjustment', 'write_off') AND p.base_amount IS NOT NULL
     FROM ledger.posting AS p
     WHERE p.entity = %(entity)s AND p.booked_on < %(until_on)s
         AND p.credit IN (SELECT account_id FROM account)

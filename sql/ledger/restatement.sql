@@ -110,7 +110,7 @@ caused AS (
 ),
 placed AS (
     SELECT coalesce(s.partner_account, e.partner_account,
-                    CASE WHEN e.document_kind IN ('sale', 'write_off') THEN split_part(e.document_id, ':', 1) END, '')
+                    CASE WHEN e.document_kind = 'sale' THEN split_part(e.document_id, ':', 1) END, '')
                AS partner_account,
            m.kind, m.asset, c.cause, e.document_kind, e.document_id, e.year, e.number, e.booked_on, e.posted_at,
            m.effective_from, m.amount_minor, m.base_amount

@@ -32,9 +32,11 @@ found AS (
     WHERE excess_minor > 0
     UNION ALL
     SELECT partner, partner_account, transaction_id, currency AS line_id, 'remittance_' || outcome AS kind, sale_id,
-        approved_minor AS expected_minor, paid_minor AS found_minor, open_minor AS amount_minor, currency
+        approved_minor AS expected_minor, paid_minor + written_minor AS found_minor, open_minor AS amount_minor, currency
     FROM outcome
     WHERE outcome IN ('short', 'over')
+        -- A house that is told of no payment at all knows of none that is late.
+        OR (outcome = 'unpaid' AND age IN ('91-180', 'more') AND EXISTS (SELECT 1 FROM standing))
 )
 SELECT partner, partner_account, transaction_id, line_id, kind, sale_id,
     currency || ' ' || CAST(CAST(CAST(expected_minor AS DECIMAL(18, 0)) * 0.0001 AS DECIMAL(18, 4)) AS VARCHAR)

@@ -1,7 +1,9 @@
 -- purpose: the approved commission that is not paid yet, as it stood before a day.
 -- grain: one transaction.
--- reads: transaction_change, allocation (earlier ones); parameters partner_account, currency, before_on.
+-- reads: transaction_change, allocation (earlier ones), given_up; parameters partner_account, currency, before_on,
+--   received_on.
 -- key: transaction_id.
+-- What was written off before the money came is not open: who pays it after all says so by name.
 WITH standing AS (
     SELECT transaction_id, changed_on, approved_minor
     FROM transaction_change
@@ -18,4 +20,10 @@ SELECT s.transaction_id, s.changed_on, s.approved_minor - COALESCE(p.paid_minor,
 FROM standing AS s
 LEFT JOIN paid AS p ON p.transaction_id = s.transaction_id
 WHERE s.approved_minor <> COALESCE(p.paid_minor, 0)
+    AND NOT EXISTS (
+        SELECT 1
+        FROM given_up AS g
+        WHERE g.partner_account = $partner_account AND g.transaction_id = s.transaction_id AND g.currency = $currency
+            AND g.written_on <= $received_on
+    )
 ORDER BY s.transaction_id

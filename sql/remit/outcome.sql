@@ -1,6 +1,7 @@
--- purpose: of every sale, what is approved against what was paid: paid, short, over, unpaid or carried, and how old it is.
+-- purpose: of every sale, what is approved against what was paid: paid, short, over, unpaid, carried or written_off, and
+--   how old it is.
 -- grain: one sale and currency with something approved or paid.
--- reads: row_state, sale, payment, promise (due_on of remittances told and not received, by transaction),
+-- reads: row_state, sale, payment, written (off), promise (due_on of remittances told and not received, by transaction),
 --   account_term, currency_unit; parameter day.
 -- key: sale_id, currency.
 -- Rows may have been rounded by half a unit each: a difference of no more, or of one unit, is none. What is due is due on
@@ -45,13 +46,15 @@ compared AS (
         m.payment_threshold_minor * u.unit_minor AS threshold_minor,
         COALESCE(a.approved_minor, 0) AS approved_minor, COALESCE(p.paid_minor, 0) AS paid_minor,
         COALESCE(p.carried_minor, 0) AS carried_minor, p.sale_id IS NOT NULL AS is_paid_for,
-        COALESCE(a.approved_minor, 0) - COALESCE(p.paid_minor, 0) AS open_minor,
+        COALESCE(w.written_minor, 0) AS written_minor,
+        COALESCE(a.approved_minor, 0) - COALESCE(p.paid_minor, 0) - COALESCE(w.written_minor, 0) AS open_minor,
         GREATEST(2, COALESCE(a.row_count, 0)) * u.unit_minor AS tolerance_doubled
     FROM approved AS a
     FULL JOIN paid AS p ON p.sale_id = a.sale_id AND p.currency = a.currency
     JOIN sale AS s ON s.sale_id = COALESCE(a.sale_id, p.sale_id)
     JOIN currency_unit AS u ON u.currency = COALESCE(a.currency, p.currency)
     JOIN account_term AS m ON m.partner_account = COALESCE(a.partner_account, s.partner_account)
+    LEFT JOIN written AS w ON w.sale_id = s.sale_id AND w.currency = u.currency
     LEFT JOIN begun AS b ON b.sale_id = s.sale_id
     LEFT JOIN told AS t ON t.sale_id = s.sale_id
     WHERE COALESCE(a.approved_minor, 0) <> 0 OR p.sale_id IS NOT NULL
@@ -59,9 +62,10 @@ compared AS (
 judged AS (
     SELECT c.*,
         CASE
-            WHEN NOT is_paid_for THEN 'unpaid'
+            WHEN NOT is_paid_for AND written_minor = 0 THEN 'unpaid'
             WHEN 2 * ABS(open_minor) > tolerance_doubled AND open_minor > 0 THEN 'short'
             WHEN 2 * ABS(open_minor) > tolerance_doubled THEN 'over'
+            WHEN written_minor > 0 THEN 'written_off'
             WHEN carried_minor <> 0 THEN 'carried'
             ELSE 'paid'
         END AS outcome,
@@ -69,7 +73,7 @@ judged AS (
     FROM compared AS c
 )
 SELECT partner, partner_account, sale_id, currency, transaction_id, approved_on, due_on, approved_minor, paid_minor,
-    carried_minor, open_minor, outcome,
+    carried_minor, written_minor, open_minor, outcome,
     CASE
         WHEN outcome NOT IN ('unpaid', 'short') THEN NULL
         WHEN account_open_minor < threshold_minor THEN 'below_threshold'

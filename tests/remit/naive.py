@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
@@ -54,6 +55,16 @@ class Remittance:
         return sum(abs(line.amount) for line in self.lines if line.kind == "carry_forward" and line.amount * sign > 0)
 
 
+@dataclass(frozen=True, slots=True)
+class WriteOff:
+    """What a person said will never come of a sale: since when, how much, of which approved commission."""
+
+    sale_id: str
+    on: date
+    amount: int
+    approved: int
+
+
 # (account, remittance_id, line_no, transaction_id, line_id) to (amount, rule, received_on, funded_on)
 Allocations = dict[tuple[str, str, int, str, str], tuple[int, str, date, date | None]]
 
@@ -99,7 +110,9 @@ def _spread(amounts: list[int], whole: int) -> list[int] | None:
     ]
 
 
-def allocations(world: World, remittances: list[Remittance], day: date, is_oldest_first: bool) -> Allocations:
+def allocations(
+    world: World, remittances: list[Remittance], day: date, is_oldest_first: bool, lost: Sequence[WriteOff] = ()
+) -> Allocations:
     """Return what each line pays."""
     out: Allocations = {}
     versions = sorted(world.versions, key=lambda each: each.version_no)
@@ -136,10 +149,13 @@ def allocations(world: World, remittances: list[Remittance], day: date, is_oldes
     for one, number, line, when in open_lines:
         chosen: dict[str, int] | None = None
         rule = "oldest_first"
+        # What was written off before the money came is paid only by name.
+        gone = {each.sale_id for each in lost if each.on <= when[0] and each.sale_id.startswith(one.account + ":")}
+        closed = {each.transaction_id for each in versions if each.sale_id in gone}
         if one.period is not None:
             for name, begin in (("period", one.period[0]), ("until_period", date.min)):
                 left = _left(named, out, one.account, one.period[1], day)
-                fitting = {of: amount for of, (amount, on) in sorted(left.items()) if on >= begin}
+                fitting = {of: amount for of, (amount, on) in sorted(left.items()) if on >= begin and of not in closed}
                 shares = _spread(list(fitting.values()), line.amount)
                 if shares is not None and chosen is None:
                     rule, chosen = name, dict(zip(fitting, shares, strict=True))
@@ -148,7 +164,7 @@ def allocations(world: World, remittances: list[Remittance], day: date, is_oldes
             left = _left(named, out, one.account, date.fromordinal(when[0].toordinal() + 1), day)
             money = line.amount
             for name, (amount, _) in sorted(left.items(), key=lambda item: (item[1][0] > 0, item[1][1], item[0])):
-                if amount < 0 or money > 0:
+                if name not in closed and (amount < 0 or money > 0):
                     chosen[name] = min(amount, money) if amount > 0 else amount
                     money -= amount
         for name, amount in (chosen or {}).items():
@@ -201,6 +217,33 @@ def payments(world: World, out: Allocations) -> tuple[Payment, ...]:
         )
         for (account, _, _, name, line_id), (amount, rule, received, funded) in out.items()
     )  # fmt: skip
+
+
+def write_offs(world: World, lost: Sequence[WriteOff], day: date) -> Books:
+    """Return what write-offs should have in the ledger; `world` knows all payments."""
+    made: Books = defaultdict(int)
+    for sale in world.sales:
+        mine = sorted((each for each in lost if each.sale_id == sale.sale_id), key=lambda each: each.on)
+        if not mine or all(each.program_id != sale.program_id for each in world.programs):
+            continue
+        steps = naive._steps(world, sale, day)
+        paid = [each for each in world.payments if each.sale_id == sale.sale_id]
+        before = 0
+        for on in sorted({each.on for each in mine} | {*steps} | {each.received_on for each in paid}):
+            said = [each for each in mine if each.on <= on]
+            if not said:
+                continue
+            approved = 0
+            for step_on in [each for each in steps if each <= on][-1:]:
+                for row, status in naive._rows(world, sale, step_on, day):
+                    approved += int(row.commission_amount * 10000) if status == "approved" else 0
+            received = sum(each.amount_minor for each in paid if each.received_on <= on)
+            still = min(approved, max(each.approved for each in said)) - received
+            now = max(0, min(still, sum(each.amount for each in said)))
+            made[sale.sale_id, "bad_debt", sale.partner_account, "EUR/4", on] += now - before
+            made[sale.sale_id, "commission_receivable", sale.partner_account, "EUR/4", on] -= now - before
+            before = now
+    return {key: amount for key, amount in made.items() if amount}
 
 
 OTHER = {

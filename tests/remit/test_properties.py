@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
@@ -27,6 +28,7 @@ from etl.core.allocation import (
     remittance_target,
 )
 from etl.core.engine import Engine
+from etl.core.write_off import WRITE_OFF, write_off_target
 from etl.remit import remit
 from etl.verify import verify
 from tests.accrue import naive as accruing
@@ -174,11 +176,39 @@ def _told(facts: accruing.World, remittances: list[naive.Remittance], is_oldest_
     )
 
 
-def _agree(facts: accruing.World, remittances: list[naive.Remittance], day: date, is_oldest_first: bool) -> set[str]:
+@st.composite
+def _lost(draw: st.DrawFn, facts: accruing.World) -> list[naive.WriteOff]:
+    """Return what people wrote off: of what was open then, or of something they saw that is no more."""
+    found = []
+    for one in draw(st.lists(st.sampled_from(facts.sales), max_size=2)):
+        worth = sum(int(each.commission_amount * 10000) for each in facts.versions if each.sale_id == one.sale_id)
+        amount = draw(st.sampled_from((max(1, worth), max(1, worth // 2), 7000)))
+        found.append(naive.WriteOff(one.sale_id, draw(_days(5, 80)), amount, draw(st.sampled_from((worth, 90000)))))
+    return found
+
+
+def _of_write_offs(lost: Sequence[naive.WriteOff]) -> pa.Table:
+    rows = [
+        {
+            "sale_id": each.sale_id, "partner_account": each.sale_id.partition(":")[0], "currency": "EUR",
+            "written_on": each.on, "amount_minor": each.amount, "approved_minor": each.approved,
+        }
+        for each in lost
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=WRITE_OFF)
+
+
+def _agree(
+    facts: accruing.World,
+    remittances: list[naive.Remittance],
+    day: date,
+    is_oldest_first: bool,
+    lost: Sequence[naive.WriteOff] = (),
+) -> set[str]:
     """Assert that pipeline and reference say the same, and return the rules by which money found its sales."""
-    engine, told = Engine(), _told(facts, remittances, is_oldest_first)
+    engine, told = Engine(), replace(_told(facts, remittances, is_oldest_first), write_off=_of_write_offs(lost))
     made = allocated(engine, _facts(facts), told, day)
-    expected = naive.allocations(facts, remittances, day, is_oldest_first)
+    expected = naive.allocations(facts, remittances, day, is_oldest_first, lost)
     key_of = ("partner_account", "remittance_id", "line_no", "transaction_id", "line_id")
     value_of = ("amount_minor", "rule", "received_on", "funded_on")
     found = {
@@ -186,17 +216,24 @@ def _agree(facts: accruing.World, remittances: list[naive.Remittance], day: date
         for row in made.allocation.to_pylist()
     }
     assert found == expected
+    assert _booked(remittance_target(engine, _facts(facts), told, made)) == naive.books(remittances, expected)
+    paid = replace(facts, payments=naive.payments(facts, expected))
+    assert _target_books(paid, day) == accruing.books(paid, day)
+    given_up = _booked(write_off_target(engine, _facts(facts), told.write_off, made.row_state, made.payment))
+    assert given_up == naive.write_offs(paid, lost, day)
+    return {rule for _, rule, _, _ in expected.values()} | ({"write_off"} if given_up else set())
+
+
+def _booked(flows: pa.Table) -> accruing.Books:
+    """Return flows as sums by document, account and day."""
     books: accruing.Books = {}
-    for flow in remittance_target(engine, _facts(facts), told, made).to_pylist():
+    for flow in flows.to_pylist():
         for side, sign in (("debit", 1), ("credit", -1)):
             key = (
                 flow["document_id"], flow[f"{side}_kind"], flow[f"{side}_owner"], flow["asset"], flow["effective_for"],
             )  # fmt: skip
             books[key] = books.get(key, 0) + sign * flow["amount"]
-    assert {key: amount for key, amount in books.items() if amount} == naive.books(remittances, expected)
-    paid = replace(facts, payments=naive.payments(facts, expected))
-    assert _target_books(paid, day) == accruing.books(paid, day)
-    return {rule for _, rule, _, _ in expected.values()}
+    return {key: amount for key, amount in books.items() if amount}
 
 
 def test_allocations_and_books_are_what_the_naive_reference_says() -> None:
@@ -215,6 +252,29 @@ def test_allocations_and_books_are_what_the_naive_reference_says() -> None:
 
     agree()
     assert seen == {"transaction", "payment_ref", "period", "until_period", "oldest_first"}
+
+
+def test_write_offs_and_what_is_paid_past_them_are_what_the_naive_reference_says() -> None:
+    seen: set[str] = set()
+
+    @given(worlds(), _days(60, 90), st.booleans(), st.data())
+    @settings(
+        max_examples=20,
+        deadline=None,
+        phases=(Phase.explicit, Phase.reuse, Phase.generate),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        derandomize=True,
+    )
+    def agree(
+        given_world: tuple[accruing.World, list[naive.Remittance]],
+        day: date,
+        is_oldest_first: bool,
+        data: st.DataObject,
+    ) -> None:
+        seen.update(_agree(*given_world, day, is_oldest_first, data.draw(_lost(given_world[0]))))
+
+    agree()
+    assert "write_off" in seen
 
 
 @st.composite
@@ -290,19 +350,38 @@ def _statements(one: naive.Remittance) -> list[dict[str, str]]:
     return statement(*lines, **head)
 
 
+def _write_off(url: str, number: int, one: naive.WriteOff) -> None:
+    """Record that a person wrote something off, at noon of its day."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO ops.decision (decision_id, kind, sale_id, partner_account, transaction_id, line_id,"
+            " break_kind, decided_by, decided_at, reason, evidence_hash, amount, currency, approved_amount)"
+            " VALUES (%s, 'write_off', %s, %s, 't', 'EUR', 'remittance_short', 'Clara', %s, 'lost', 'e', %s, 'EUR',"
+            " %s)",
+            (
+                f"d{number}", one.sale_id, one.sale_id.partition(":")[0],
+                datetime.combine(one.on, datetime.min.time()) + timedelta(hours=11),
+                Decimal(one.amount) / 10000, Decimal(one.approved) / 10000,
+            ),
+        )  # fmt: skip
+
+
 def _empty(url: str) -> None:
     with psycopg.connect(url) as connection:
         for table in ("ledger.posting", "ledger.journal_entry", "ledger.account", "ops.remittance_line"):
             connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER refuse_change")
         connection.execute("ALTER TABLE ops.remittance DISABLE TRIGGER refuse_change")
         connection.execute("ALTER TABLE ops.remittance_decision DISABLE TRIGGER refuse_change")
+        connection.execute("ALTER TABLE ops.decision DISABLE TRIGGER refuse_change")
+        connection.execute("ALTER TABLE ops.agreement DISABLE TRIGGER refuse_change")
         connection.execute(
             "TRUNCATE ledger.posting, ledger.journal_entry, ledger.account, ops.remittance_file, ops.remittance,"
-            " ops.remittance_line, ops.remittance_reject, ops.remittance_decision, ops.remittance_allocation"
+            " ops.remittance_line, ops.remittance_reject, ops.remittance_decision, ops.remittance_allocation,"
+            " ops.decision, ops.agreement"
         )
 
 
-@given(worlds(), st.randoms(use_true_random=False))
+@given(worlds(), st.randoms(use_true_random=False), st.data())
 @settings(
     max_examples=4,
     deadline=None,
@@ -314,8 +393,10 @@ def test_statements_in_any_order_split_and_repetition_make_the_same_books(
     tmp_path: Path,
     given_world: tuple[accruing.World, list[naive.Remittance]],
     chance: random.Random,
+    data: st.DataObject,
 ) -> None:
     facts, told = given_world
+    lost = data.draw(_lost(facts))
     remittances = [
         replace(each, is_withheld=False)
         for each in told
@@ -326,7 +407,11 @@ def test_statements_in_any_order_split_and_repetition_make_the_same_books(
     write(warehouse_url, replace(facts, versions=facts.versions[: chance.randint(0, len(facts.versions))]))
     pile = [*remittances, *chance.sample(remittances, len(remittances) // 2)]
     chance.shuffle(pile)
+    pile = chance.sample([*pile, *lost], len(pile) + len(lost))
     for number, one in enumerate(pile):
+        if isinstance(one, naive.WriteOff):
+            _write_off(warehouse_url, number, one)
+            continue
         here = context(warehouse_url, tmp_path, f"run-{number}", NOW)
         assert load(here, _statements(one), one.account, name=f"{number}.csv").count("rejects") == 0
         if chance.random() < 0.4:
@@ -336,10 +421,11 @@ def test_statements_in_any_order_split_and_repetition_make_the_same_books(
     for number in range(2):
         remit(context(warehouse_url, tmp_path, f"last-{number}", NOW), LAST)
     accrue(context(warehouse_url, tmp_path, "accrue", NOW), LAST)
-    expected = naive.allocations(facts, remittances, LAST, False)
+    expected = naive.allocations(facts, remittances, LAST, False, lost)
     assert read(warehouse_url, "remittance") == naive.books(remittances, expected)
     paid = replace(facts, payments=naive.payments(facts, expected))
     assert read(warehouse_url) == accruing.books(paid, LAST)
+    assert read(warehouse_url, "write_off") == naive.write_offs(paid, lost, LAST)
     again = remit(context(warehouse_url, tmp_path, "again", NOW), LAST)
     assert [again.count(name) for name in ("new_allocations", "gone_allocations", "postings")] == [0, 0, 0]
     assert [check for check in verify(context(warehouse_url, tmp_path, "v", NOW), LAST) if not check.is_ok] == []

@@ -23,6 +23,7 @@ FROM (VALUES
     (17, 'fx_unrealised', -1, 'conversion', 'FX, unrealised', NULL, NULL),
     (18, 'goodwill_cost', 1, 'result', 'Goodwill and bonuses given', NULL, NULL),
     (19, 'clawback_write_off', 1, 'result', 'Debts of members written off', NULL, NULL),
-    (20, 'opening', -1, 'result', 'Opening balances, other side', NULL, NULL)
+    (20, 'opening', -1, 'result', 'Opening balances, other side', NULL, NULL),
+    (21, 'bad_debt', 1, 'result', 'Commission written off', NULL, NULL)
 ) AS k (place, kind, side, part, label, pair, is_pending)
 ORDER BY k.place

@@ -36,8 +36,10 @@ shared AS (
     WINDOW so_far AS (PARTITION BY a.remittance, a.currency ORDER BY a.document_kind, a.sale_id)
 ),
 open AS (
-    SELECT o.owner, o.currency, o.document_kind, o.document_id, o.amount, o.base, o.without_base, o.last_amount,
-           o.aged_from
+    -- What is written off of a sale is taken off that sale.
+    SELECT o.owner, o.currency, CASE o.document_kind WHEN 'write_off' THEN 'sale' ELSE o.document_kind END
+               AS document_kind, o.document_id, o.amount, o.base, o.without_base, o.last_amount,
+           CASE o.document_kind WHEN 'write_off' THEN NULL ELSE o.aged_from END AS aged_from
     FROM report_open_document AS o
     WHERE o.kind = 'commission_receivable'
         AND NOT (o.document_kind = 'remittance'

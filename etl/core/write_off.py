@@ -1,0 +1,123 @@
+"""What write-offs should have in the ledger: decisions in force, approved commission and payments in, flows out."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.core.engine import Engine, Relation
+from etl.core.errors import Stop
+from etl.core.schemas import INSTANT, TEXT
+from etl.core.target import POSTED, Facts, read_posted, usable_rates
+from etl.core.warehouse import Connection, fetch
+
+WRITE_OFF = pa.schema(
+    [
+        pa.field("sale_id", TEXT, nullable=False),
+        pa.field("partner_account", TEXT, nullable=False),
+        pa.field("currency", TEXT, nullable=False),
+        pa.field("written_on", pa.date32(), nullable=False),
+        # What was seen to be open, and the approved commission it was open of; in 1/10,000.
+        pa.field("amount_minor", pa.int64(), nullable=False),
+        pa.field("approved_minor", pa.int64(), nullable=False),
+    ]
+)
+"""A decision in force to write off what a sale leaves open."""
+
+GIVEN_UP = pa.schema(
+    [("partner_account", TEXT), ("transaction_id", TEXT), ("currency", TEXT), ("written_on", pa.date32())]
+)
+"""A transaction of a sale that is written off."""
+
+WRITTEN = pa.schema([("sale_id", TEXT), ("currency", TEXT), ("written_minor", pa.int64())])
+_SAID = pa.schema([pa.field("acts_at", INSTANT) if field.name == "written_on" else field for field in WRITE_OFF])
+
+
+def read_write_offs(connection: Connection, books_zone: str) -> pa.Table:
+    """Return the write-offs in force (schema WRITE_OFF), each on the day it began to act in the zone of the books."""
+    said, zone = fetch(connection, _WRITE_OFFS, _SAID), ZoneInfo(books_zone)
+    days = [_day(moment, zone) for moment in said["acts_at"].to_pylist()]
+    return said.set_column(said.schema.get_field_index("acts_at"), "written_on", pa.array(days, pa.date32())).cast(
+        WRITE_OFF
+    )
+
+
+def _day(moment: datetime, zone: ZoneInfo) -> date:
+    return moment.replace(tzinfo=UTC).astimezone(zone).date()
+
+
+def write_off_target(
+    engine: Engine, facts: Facts, write_offs: pa.Table, row_state: pa.Table, payment: pa.Table
+) -> pa.Table:
+    """Return the signed flows (schema POSTED) that all write-offs of commission should have in the ledger."""
+    if not write_offs.num_rows:
+        return POSTED.empty_table()
+    days = facts.sale.filter(pc.is_in(facts.sale["sale_id"], pc.unique(write_offs["sale_id"])))["sale_on"]
+    currencies = pc.unique(write_offs["currency"]).to_pylist()
+    needed = {(on, currency, facts.base_currency) for on in days.to_pylist() for currency in currencies}
+    relations: dict[str, Relation] = {
+        "write_off": write_offs,
+        "row_state": row_state,
+        "payment": payment,
+        "sale": facts.sale,
+        "conversion_rate": usable_rates(facts.fx_rate, needed),
+    }
+    try:
+        return engine.run("remit/write_off", relations, {"base_currency": facts.base_currency}).cast(POSTED)
+    except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+        raise Stop(f"an amount of a write-off is too large to be booked ({error}): look for a wrong version") from error
+
+
+def written(flows: pa.Table) -> pa.Table:
+    """Return how much of each sale is written off in all (schema WRITTEN)."""
+    sums: dict[tuple[str, str], int] = {}
+    for row in flows.to_pylist():
+        key = (row["document_id"], row["asset"].partition("/")[0])
+        sums[key] = sums.get(key, 0) + row["amount"]
+    rows = [
+        {"sale_id": sale_id, "currency": currency, "written_minor": minor}
+        for (sale_id, currency), minor in sorted(sums.items())
+        if minor
+    ]
+    return pa.Table.from_pylist(rows, schema=WRITTEN)
+
+
+def given_up(write_offs: pa.Table, row_state: pa.Table) -> pa.Table:
+    """Return the transactions of sales that are written off, and since when (schema GIVEN_UP)."""
+    keys = ("sale_id", "partner_account", "currency")
+    since: dict[tuple[str, ...], date] = {}
+    for row in write_offs.to_pylist():
+        key = tuple(row[name] for name in keys)
+        since[key] = min(row["written_on"], since.get(key, date.max))
+    known = row_state.filter(pc.is_in(row_state["sale_id"], pc.unique(write_offs["sale_id"])))
+    named = known.group_by([*keys, "transaction_id"]).aggregate([]).to_pylist()
+    rows = [
+        {**{name: row[name] for name in GIVEN_UP.names if name in row}, "written_on": since[key]}
+        for row in named
+        if (key := tuple(row[name] for name in keys)) in since
+    ]
+    return pa.Table.from_pylist(rows, schema=GIVEN_UP)
+
+
+def read_posted_write_offs(connection: Connection, entity: str) -> pa.Table:
+    """Return what is posted of write-offs of commission (schema POSTED); those of members' debts are another matter."""
+    rows = connection.execute(_DOCUMENTS, (entity, "commission")).fetchall()
+    return read_posted(connection, entity, [str(row[0]) for row in rows], kind="write_off")
+
+
+_WRITE_OFFS = """
+SELECT sale_id, partner_account, currency, acts_at, (amount * 10000)::bigint, (approved_amount * 10000)::bigint
+FROM ops.decision_in_force
+WHERE kind = 'write_off'
+ORDER BY decision_id
+"""
+_DOCUMENTS = """
+SELECT DISTINCT document_id
+FROM ledger.posting
+WHERE entity = %s AND document_kind = 'write_off' AND component = %s
+ORDER BY document_id
+"""
