@@ -5,7 +5,7 @@ from __future__ import annotations
 from etl.core.connector import Connector
 from etl.core.errors import Stop
 
-PARTNERS = ("awin", "kelkoo", "rakuten", "tradetracker")
+PARTNERS = ("awin", "cj", "kelkoo", "rakuten", "tradetracker")
 
 
 def connector_for(partner: str) -> Connector:
@@ -16,6 +16,10 @@ def connector_for(partner: str) -> Connector:
             from connectors.partners.awin import Awin
 
             return Awin()
+        case "cj":
+            from connectors.partners.cj import Cj
+
+            return Cj()
         case "kelkoo":
             from connectors.partners.kelkoo import Kelkoo
 

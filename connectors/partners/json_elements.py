@@ -12,6 +12,7 @@ from connectors.partners.text_source import read_text
 from etl.core.errors import Stop
 
 ELEMENT_CHARACTERS_MAX = 4 * 1024 * 1024
+OBJECT_CHARACTERS_MAX = 64 * 1024 * 1024
 _SHOWN_CHARACTERS = 300
 
 Json: TypeAlias = "str | bool | dict[str, Json] | list[Json] | None"
@@ -52,6 +53,21 @@ def array_elements(path: Path, what: str) -> Iterator[dict[str, Json] | Broken]:
         raise Stop(f"{what} goes on after its array, with {reader.shown()}: it is damaged, fetch the window again.")
 
 
+def whole_object(path: Path, what: str) -> dict[str, Json]:
+    """Return the one object that a file holds; for pages, as all of it is in memory.
+
+    Raises Stop where the file holds anything else, is cut off, is not UTF-8, is nested too deeply or over the limit.
+    """
+    reader = _Reader(read_text(path, what), what, OBJECT_CHARACTERS_MAX)
+    if reader.next_character() != "{":
+        raise Stop(f"{what} is no JSON object, it begins with {reader.shown()}: check what was fetched.")
+    value = reader.value()
+    if reader.next_character():
+        raise Stop(f"{what} goes on after its object, with {reader.shown()}: it is damaged, fetch the window again.")
+    assert isinstance(value, dict)
+    return value
+
+
 def _elements(reader: _Reader, what: str) -> Iterator[dict[str, Json] | Broken]:
     while True:
         start = reader.raw()
@@ -90,9 +106,10 @@ def _object_for_array(reader: _Reader, what: str) -> Stop:
 class _Reader:
     """A place in a text that arrives in pieces; it holds one element and a piece, never the whole."""
 
-    def __init__(self, pieces: Iterator[str], what: str) -> None:
+    def __init__(self, pieces: Iterator[str], what: str, characters_max: int = ELEMENT_CHARACTERS_MAX) -> None:
         self._pieces = pieces
         self._what = what
+        self._characters_max = characters_max
         self._text = ""
         self._at = 0
 
@@ -129,9 +146,9 @@ class _Reader:
                 value: Json
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                if len(self._text) - self._at > ELEMENT_CHARACTERS_MAX:
+                if len(self._text) - self._at > self._characters_max:
                     raise Stop(
-                        f"{self._what} has a row of more than {ELEMENT_CHARACTERS_MAX:,} characters, or is damaged "
+                        f"{self._what} has a row of more than {self._characters_max:,} characters, or is damaged "
                         f"there ({error.msg}); look at the landed bytes."
                     ) from None
                 if not self._more(wanted):

@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from tests.chain.worlds import AWIN, KELKOO, KELKOO_DAYS, NETWORKS, RAKUTEN, Report
+from tests.chain.worlds import AWIN, CJ, KELKOO, KELKOO_DAYS, NETWORKS, RAKUTEN, Report
 from tests.parse.answers import (
     awin_row,
+    cj_answer,
+    cj_row,
     kelkoo_answer,
     kelkoo_row,
     rakuten_answer,
@@ -20,6 +22,7 @@ from tests.reconcile.naive import Row
 
 ZONES = {
     "awin": "Europe/Berlin",
+    "cj": "UTC",
     "clocked": "UTC",
     "kelkoo": "Europe/Paris",
     "rakuten": "UTC",
@@ -35,6 +38,9 @@ def content_of(report: Report) -> tuple[bytes, str]:
     if partner == RAKUTEN:
         rows = [_rakuten(told) for told in report.rows]
         return rakuten_answer(*rows or ["No Results Found"]), f"text/csv;network={report.network}"
+    if partner == CJ:
+        content = cj_answer(*(_cj(told) for told in report.rows))
+        return content, f"application/json;currency={NETWORKS[report.network]}"
     if partner == KELKOO:
         content = kelkoo_answer(*(_kelkoo(told) for told in report.rows))
         return content, f"text/xml;country=fr;currency={NETWORKS[report.network]}"
@@ -97,6 +103,28 @@ def _tradetracker(told: Row) -> str:
         originatingClickDate=offset(told["partner_clicked_at"]),
         rejectionReason=told["reason"],
         paidOut=str(told["partner_paid"]).lower(),
+    )
+
+
+def _cj(told: Row) -> dict[str, object]:
+    def stamp(instant: datetime | None) -> str | None:
+        return None if instant is None else f"{instant.isoformat()}Z"
+
+    return cj_row(
+        commissionId=None if told["fault"] == "key" else told["transaction_id"],
+        originalActionId=told["original_transaction_id"],
+        original=told["kind"] != "adjustment",
+        actionStatus=told["raw_status"],
+        actionType="item_lead" if told["kind"] == "lead" else "item_sale",
+        validationStatus=None,
+        advertiserId=told["partner_program_id"],
+        orderId=told["order_ref"],
+        shopperId=told["click_ref"],
+        eventDate=stamp(told["occurred_at"]),
+        postingDate=stamp(told["processed_at"]),
+        clickDate=stamp(told["partner_clicked_at"]),
+        saleAmountPubCurrency="1e999990" if told["fault"] == "amount" else _amount(told["sale_amount"]),
+        pubCommissionAmountPubCurrency=_amount(told["commission_amount"]),
     )
 
 

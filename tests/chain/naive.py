@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 
 from tests.accrue import naive as accrual
 from tests.chain.dialects import ZONES
-from tests.chain.worlds import OVERLAP, RAKUTEN, Report, World
+from tests.chain.worlds import CJ, OVERLAP, RAKUTEN, Report, World
 from tests.reconcile import naive as matching
 from tests.reconcile.naive import Answer, Delivery, Row
 from tests.reconcile.worlds import model
 
 MODELS = [
     model("awin"),
+    model("cj", reversal_model="signed_rows", signed_row_link="original"),
     model("clocked", version_clock="modified", clock_precision_seconds=60),
     model("kelkoo", reversal_model="aggregate", has_status=False),
     model("rakuten", reversal_model="signed_rows", signed_row_link="order", has_status=False),
@@ -75,7 +76,7 @@ def _is_accepted(report: Report) -> bool:
         if not _is_good(report, told):
             continue
         happened_at, precision = told["occurred_at"], told["occurred_precision_seconds"]
-        if report.account == f"{RAKUTEN}_main":
+        if report.account in (f"{CJ}_main", f"{RAKUTEN}_main"):
             happened_at, precision = told["processed_at"], 60
         if happened_at >= until_at or happened_at + timedelta(seconds=precision) <= from_at:
             return False

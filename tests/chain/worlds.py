@@ -15,7 +15,7 @@ from etl.core.connector import Window
 from tests.reconcile.naive import Row
 from tests.reconcile.worlds import alias, at, click, conversion, program, row
 
-AWIN, CLOCKED, KELKOO, RAKUTEN, TRADETRACKER = "awin", "clocked", "kelkoo", "rakuten", "tradetracker"
+AWIN, CJ, CLOCKED, KELKOO, RAKUTEN, TRADETRACKER = "awin", "cj", "clocked", "kelkoo", "rakuten", "tradetracker"
 REFS = ["abcdefghijklmnopQRST", "abcdefghijklmnopQRSX", "Zz+9/x=1234567890aaa", "late", "LATE", "plain-1", "plain-2"]
 # What a partner makes of a reference, and whose it was; the last one is nobody's.
 BENT = {
@@ -31,7 +31,14 @@ INSTANTS = [
 ]
 WINDOWS = [Window(date(2026, 2, 27), date(2026, 3, 10)), Window(date(2026, 3, 1), date(2026, 3, 2))]
 # Which of the number's programs is meant depends on the day; the third is nobody's.
-NUMBERS = {AWIN: ["9001", "9002", "9009"], TRADETRACKER: ["777"], RAKUTEN: ["41000"], CLOCKED: ["P5"], KELKOO: ["fr"]}
+NUMBERS = {
+    AWIN: ["9001", "9002", "9009"],
+    TRADETRACKER: ["777"],
+    RAKUTEN: ["41000"],
+    CLOCKED: ["P5"],
+    KELKOO: ["fr"],
+    CJ: ["41001"],
+}
 NETWORKS = {"3": "GBP", "9": "EUR"}
 # Days in Paris, as Kelkoo sums them.
 KELKOO_DAYS = {"2026-02-28": at("02-27 23:00"), "2026-03-01": at("02-28 23:00"), "2026-03-02": at("03-01 23:00")}
@@ -83,7 +90,7 @@ def orders(draw: st.DrawFn, partner: str, number: int) -> Row:
         return draw(totals(number))
     amount = draw(st.sampled_from([Decimal(100), Decimal("40.5"), Decimal("1234.5")]))
     clicked_at = draw(st.sampled_from([None, None, at("03-01 09:00"), at("03-01 08:59:30")]))
-    has_clock = partner in (AWIN, TRADETRACKER)
+    has_clock = partner in (AWIN, CJ, TRADETRACKER)
     occurred_at = draw(instants)
     return {
         "transaction_id": f"t{number}",
@@ -94,11 +101,12 @@ def orders(draw: st.DrawFn, partner: str, number: int) -> Row:
         "click_ref": draw(st.sampled_from([REFS[number % len(REFS)]] * 12 + [None] * 4 + [*REFS, *BENT])),
         "partner_clicked_at": clicked_at if has_clock else None,
         "partner_clicked_precision_seconds": (
-            {AWIN: 60, TRADETRACKER: 1}[partner] if has_clock and clicked_at else None
+            {AWIN: 60, CJ: 1, TRADETRACKER: 1}[partner] if has_clock and clicked_at else None
         ),
         "occurred_at": occurred_at.replace(second=0) if partner == AWIN else occurred_at,
         "occurred_precision_seconds": 60 if partner == AWIN else 1,
-        "processed_at": None if has_clock else occurred_at,
+        "processed_at": None if has_clock and partner != CJ else occurred_at,
+        "original_transaction_id": f"action{number}" if partner == CJ else None,
         "sale_amount": amount,
         "commission_amount": amount * draw(st.sampled_from([Decimal("0.1"), Decimal("0.1"), Decimal("0.0777")])),
         "status": None if partner == RAKUTEN else "pending",
@@ -155,6 +163,16 @@ def states(draw: st.DrawFn, order: Row, number: int) -> Row:
             told["processed_at"] = draw(st.sampled_from([told["occurred_at"], at("03-05 12:00")]))
         late = told["processed_at"] >= told["occurred_at"] + timedelta(hours=1)
         told["kind"] = "adjustment" if told["sale_amount"] < 0 and late else "sale"
+    elif partner == CJ:
+        # A restatement is two records of the same action: all of it back, and what it is now.
+        change = draw(st.sampled_from(["", "", "back", "now"]))
+        if change:
+            factor = {"back": Decimal(-1), "now": Decimal("0.5")}[change]
+            told |= {"transaction_id": f"{order['transaction_id']}-{change}", "kind": "adjustment"}
+            told |= {name: order[name] * factor for name in ("sale_amount", "commission_amount")}
+            told["processed_at"] = draw(st.sampled_from([told["occurred_at"], at("03-05 12:00")]))
+        told["status"] = draw(st.sampled_from(["pending", "approved"]))
+        told["raw_status"] = {"pending": "new", "approved": "locked"}[told["status"]]
     else:
         told["status"] = draw(st.sampled_from(["pending", "approved", "approved", "declined"]))
         told["raw_status"] = told["status"]
@@ -170,8 +188,9 @@ def states(draw: st.DrawFn, order: Row, number: int) -> Row:
         told["line_id"] = draw(st.sampled_from(["", "", "b"]))
     if draw(st.integers(0, 7)) == 7:
         told["occurred_at"] = draw(instants).replace(second=0)
-        if partner == RAKUTEN:
+        if partner in (RAKUTEN, CJ):
             told["processed_at"] = max(told["processed_at"], told["occurred_at"])
+        if partner == RAKUTEN:
             late = told["processed_at"] >= told["occurred_at"] + timedelta(hours=1)
             told["kind"] = "adjustment" if told["sale_amount"] < 0 and late else "sale"
     if draw(st.integers(0, 5)) == 5:
@@ -193,7 +212,7 @@ def reports(draw: st.DrawFn, known: list[Row]) -> Report:
         for _ in range(draw(st.sampled_from([0, 1, 1, 1, 1, 2]))):
             rows.append(draw(states(order, len(rows) + 1)))
     network = draw(st.sampled_from(sorted(NETWORKS)))
-    if partner in (RAKUTEN, KELKOO):
+    if partner in (RAKUTEN, KELKOO, CJ):
         # One answer is of one network, or was asked for in one currency, which tells the currency.
         rows = [retold(each, currency=NETWORKS[network]) for each in rows]
     observed_at = at("03-06 08:00") + timedelta(days=draw(st.integers(0, 3)), hours=draw(st.sampled_from([0, 15])))
@@ -202,7 +221,7 @@ def reports(draw: st.DrawFn, known: list[Row]) -> Report:
         draw(st.sampled_from([*WINDOWS[:1] * 4, *WINDOWS])),
         observed_at,
         tuple(rows),
-        states_scope={RAKUTEN: False, CLOCKED: draw(st.booleans())}.get(partner, True),
+        states_scope={RAKUTEN: False, CJ: False, CLOCKED: draw(st.booleans())}.get(partner, True),
         network=network,
         is_released=draw(st.booleans()),
     )
@@ -217,7 +236,7 @@ def retold(told: Row, **changed: Any) -> Row:
 
 @st.composite
 def programs(draw: st.DrawFn) -> list[Row]:
-    """Draw six programs; the terms of one change at an instant between two sales."""
+    """Draw seven programs; the terms of one change at an instant between two sales."""
 
     def drawn(program_id: str, partner: str, number: str, **changed: Any) -> Row:
         return program(
@@ -240,6 +259,7 @@ def programs(draw: st.DrawFn) -> list[Row]:
         drawn("p4", RAKUTEN, "41000"),
         drawn("p5", CLOCKED, "P5"),
         drawn("p6", KELKOO, "fr"),
+        drawn("p7", CJ, "41001"),
     ]
 
 
@@ -250,7 +270,7 @@ def rules(draw: st.DrawFn) -> list[Row]:
     for program_id, begin, end in (
         ("p1", at("01-01"), at("03-01 09:00")),
         ("p1", at("03-01 09:00"), None),
-        *((name, at("01-01"), None) for name in ("p2", "p3", "p4", "p5", "p6")),
+        *((name, at("01-01"), None) for name in ("p2", "p3", "p4", "p5", "p6", "p7")),
     ):
         basis = draw(st.sampled_from(["commission_share", "commission_share", "sale_rate", "fixed"]))
         span = {"commission_share": ("0.1", "1.1", 3), "sale_rate": ("0.001", "0.1", 6), "fixed": ("0.01", "9", 4)}
@@ -288,7 +308,7 @@ def aliases(draw: st.DrawFn, known: list[Row]) -> list[Row]:
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """Draw a world; few values, so that keys, references and instants meet."""
-    partners = draw(st.lists(st.sampled_from([AWIN, KELKOO, RAKUTEN, TRADETRACKER, CLOCKED]), min_size=4, max_size=8))
+    partners = draw(st.lists(st.sampled_from(sorted(NUMBERS)), min_size=4, max_size=8))
     known = [draw(orders(partner, number)) for number, partner in enumerate(partners, start=1)]
     told = draw(st.lists(reports(known), min_size=3, max_size=8))
     own = draw(programs())

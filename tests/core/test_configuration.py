@@ -33,13 +33,13 @@ def change(path: Path, old: str, new: str) -> None:
 def test_the_example_passes_the_command() -> None:
     result = CliRunner().invoke(app, ["config", "check", str(EXAMPLE)])
     assert result.exit_code == 0, result.output
-    assert "4 partner accounts" in result.output
+    assert "5 partner accounts" in result.output
     assert "no problem found" in result.output
 
 
 def test_the_example_has_an_account_of_every_partner() -> None:
     found = load(EXAMPLE)
-    assert {account.partner for account in found.accounts} == {"awin", "kelkoo", "rakuten", "tradetracker"}
+    assert {account.partner for account in found.accounts} == {"awin", "cj", "kelkoo", "rakuten", "tradetracker"}
     assert all(account.entity == found.entity.name for account in found.accounts)
     assert found.account("rakuten_main").options["networks"] == ("3", "9")
     source = found.click_source("tracker")
@@ -150,7 +150,7 @@ def test_the_command_ends_with_1_and_names_the_problem(folder: Path) -> None:
         (
             lambda found: found.account("x"),
             "partner account",
-            "awin_main, kelkoo_main, rakuten_main, tradetracker_main",
+            "awin_main, cj_main, kelkoo_main, rakuten_main, tradetracker_main",
         ),
         (lambda found: found.click_source("x"), "click source", "tracker"),
         (lambda found: found.bank("x"), "bank", "house_bank"),

@@ -25,7 +25,7 @@ from tests.lake.store import new_bucket, serving_buckets, values_of
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config"
 SECRET = "swordfish"
-CONNECTIONS = ("awin", "kelkoo", "tradetracker", "rakuten", "tracker", "bank")
+CONNECTIONS = ("awin", "cj", "kelkoo", "tradetracker", "rakuten", "tracker", "bank")
 
 
 def now() -> datetime:

@@ -20,7 +20,15 @@ from etl.match import match_files
 from etl.shortfall import shortfall
 from etl.verify import verify
 from tests.kill.life import DAY, STAGES, Life, small_world
-from tests.parse.answers import kelkoo_answer, kelkoo_row, parsed, tradetracker_answer, tradetracker_row
+from tests.parse.answers import (
+    cj_answer,
+    cj_row,
+    kelkoo_answer,
+    kelkoo_row,
+    parsed,
+    tradetracker_answer,
+    tradetracker_row,
+)
 from tests.reconcile.worlds import click, program, row
 
 CHECKOUT = Path(__file__).parents[2]
@@ -139,6 +147,7 @@ def test_no_query_of_the_engine_has_an_inexact_column(
     assert [check for check in verify(life.context, DAY) if not check.is_ok] == []
     parsed("tradetracker", tmp_path, tradetracker_answer(tradetracker_row()))
     parsed("kelkoo", tmp_path, kelkoo_answer(kelkoo_row()))
+    parsed("cj", tmp_path, cj_answer(cj_row()))
     _match_alone(tmp_path)
     assert {query: columns for query, columns in seen.items() if columns} == {}
     queries = {

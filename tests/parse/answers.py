@@ -16,11 +16,18 @@ from etl.core.judgement import REJECT, Delivery, Source, parsed_groups
 
 MEDIA = {
     "awin": "application/json",
+    "cj": "application/json;currency=EUR",
     "kelkoo": "text/xml;country=fr;currency=EUR",
     "rakuten": "text/csv;network=3",
     "tradetracker": "text/xml;site=1",
 }
-ZONES = {"awin": "Europe/Berlin", "kelkoo": "Europe/Paris", "rakuten": "UTC", "tradetracker": "Europe/Amsterdam"}
+ZONES = {
+    "awin": "Europe/Berlin",
+    "cj": "UTC",
+    "kelkoo": "Europe/Paris",
+    "rakuten": "UTC",
+    "tradetracker": "Europe/Amsterdam",
+}
 HEADER = (
     "Member ID (U1),MID,Advertiser Name,Order ID,Transaction Date,Transaction Time,SKU,Sales,# of Items,"
     "Total Commission,Process Date,Process Time,Transaction ID,Referrer URL"
@@ -96,6 +103,30 @@ def tradetracker_answer(*rows: str, declared: int | None = None, prolog: str = "
 def rakuten_answer(*rows: str) -> bytes:
     """Return a report with a byte order mark and the usual header."""
     return ("\ufeff" + "\n".join([HEADER, *rows]) + "\n").encode()
+
+
+def cj_row(**changed: Any) -> dict[str, Any]:
+    """Return a commission record; a value given replaces the one it has, `...` takes the key out."""
+    row: dict[str, Any] = {
+        "commissionId": "3001000007", "originalActionId": "880042", "original": True, "correctionReason": None,
+        "actionStatus": "new", "actionType": "item_sale", "validationStatus": "PENDING", "advertiserId": "41000",
+        "orderId": "W-5512", "shopperId": "c-7f3a", "eventDate": "2026-03-01T09:31:12Z",
+        "postingDate": "2026-03-01T18:00:03Z", "clickDate": "2026-03-01T09:14:40Z", "saleAmountPubCurrency": "62.0",
+        "pubCommissionAmountPubCurrency": "3.105", "items": [],
+    }  # fmt: skip
+    row |= changed
+    return {name: value for name, value in row.items() if value is not ...}
+
+
+def cj_answer(*rows: dict[str, Any], complete: bool = True, count: int | None = None) -> bytes:
+    """Return a page of commission records."""
+    page = {
+        "count": len(rows) if count is None else count,
+        "maxCommissionId": rows[-1].get("commissionId") if rows else None,
+        "payloadComplete": complete,
+        "records": list(rows),
+    }
+    return json.dumps({"data": {"publisherCommissions": page}}).encode()
 
 
 def kelkoo_row(**changed: str | None) -> str:

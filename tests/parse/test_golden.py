@@ -13,6 +13,8 @@ from tests.parse.answers import (
     RAKUTEN_ROW,
     awin_answer,
     awin_row,
+    cj_answer,
+    cj_row,
     kelkoo_answer,
     kelkoo_row,
     parsed,
@@ -49,6 +51,15 @@ GOLDEN: dict[str, dict[str, Any]] = {
         "sale_amount": Decimal("40.0000"), "commission_amount": Decimal("2.0250"), "currency": "GBP",
         "content_hash": "b14dbc5a0706a2f0f3dc20e7e0499b5d6c67f0c3427e10deede3f4eac5579dc8",
     },
+    "cj": {
+        "transaction_id": "3001000007", "kind": "sale", "original_transaction_id": "880042", "order_ref": "W-5512",
+        "partner_program_id": "41000", "click_ref": "c-7f3a", "partner_clicked_at": datetime(2026, 3, 1, 9, 14, 40),
+        "partner_clicked_precision_seconds": 1, "occurred_at": datetime(2026, 3, 1, 9, 31, 12),
+        "occurred_precision_seconds": 1, "processed_at": datetime(2026, 3, 1, 18, 0, 3), "status": "pending",
+        "raw_status": "new/PENDING", "partner_paid": False, "payment_ref": None, "reason": None,
+        "sale_amount": Decimal("62.0000"), "commission_amount": Decimal("3.1050"), "currency": "EUR",
+        "content_hash": "7bfd5c8e6504ae609de97d260ee78bade24b43868190bbf064e5828cdd2b3a4d",
+    },
     "kelkoo": {
         "transaction_id": "2026-03-01/fr/c-7f3a", "kind": "lead", "order_ref": None, "partner_program_id": "fr",
         "click_ref": "c-7f3a", "partner_clicked_at": None, "partner_clicked_precision_seconds": None,
@@ -62,10 +73,12 @@ ANSWER = {
     "awin": awin_answer(awin_row()),
     "tradetracker": tradetracker_answer(tradetracker_row()),
     "rakuten": rakuten_answer(RAKUTEN_ROW),
+    "cj": cj_answer(cj_row()),
     "kelkoo": kelkoo_answer(kelkoo_row()),
 }
 NOTHING = {
     "awin": b"[]",
+    "cj": cj_answer(),
     "kelkoo": kelkoo_answer(),
     "rakuten": rakuten_answer("No Results Found"),
     "tradetracker": tradetracker_answer(),
@@ -97,12 +110,15 @@ def test_an_empty_answer_is_a_fact_without_rows(partner: str, tmp_path: Path) ->
         ("awin", "pending", "pending"), ("awin", "approved", "approved"), ("awin", "declined", "declined"),
         ("awin", "deleted", "declined"), ("tradetracker", "pending", "pending"),
         ("tradetracker", "accepted", "approved"), ("tradetracker", "rejected", "declined"),
+        ("cj", "new", "pending"), ("cj", "EXTENDED", "pending"), ("cj", "locked", "approved"),
+        ("cj", "closed", "approved"),
     ],
 )  # fmt: skip
 def test_every_status_word_has_one_meaning(partner: str, word: str, status: str, tmp_path: Path) -> None:
     content = {
         "awin": lambda: awin_answer(awin_row(commissionStatus=word)),
         "tradetracker": lambda: tradetracker_answer(tradetracker_row(transactionStatus=word)),
+        "cj": lambda: cj_answer(cj_row(actionStatus=word, validationStatus=None)),
     }[partner]()
     good, _ = parsed(partner, tmp_path, content)
     assert [(row["status"], row["raw_status"]) for row in good.to_pylist()] == [(status, word)]
@@ -164,6 +180,18 @@ REJECTED = [
     ("rakuten", RAKUTEN_ROW.replace("3/1/26,9:31:12", ",9:31:12"), "missing", "occurred_at"),
     ("rakuten", RAKUTEN_ROW + ",more", "broken_row", None),
     ("rakuten", RAKUTEN_ROW.replace('"Shop"', '"Shop'), "broken_row", None),
+    ("cj", cj_row(commissionId=None), "missing", "transaction_id"),
+    ("cj", cj_row(originalActionId=...), "missing", "original_transaction_id"),
+    ("cj", cj_row(original="perhaps"), "malformed", "kind"),
+    ("cj", cj_row(original=...), "missing", "kind"),
+    ("cj", cj_row(actionType="sale_of_a_soul"), "unknown", "kind"),
+    ("cj", cj_row(actionStatus="reversed"), "unknown", "status"),
+    ("cj", cj_row(validationStatus="MAYBE"), "unknown", "status"),
+    ("cj", cj_row(eventDate="2026-03-01 09:31:12"), "malformed", "occurred_at"),
+    ("cj", cj_row(postingDate=None), "missing", "processed_at"),
+    ("cj", cj_row(saleAmountPubCurrency=None), "missing", "sale_amount"),
+    ("cj", cj_row(pubCommissionAmountPubCurrency="1e5"), "malformed", "commission_amount"),
+    ("cj", cj_row(saleAmountPubCurrency={"amount": "1"}), "broken_row", None),
     ("kelkoo", kelkoo_row(day=None), "missing", "occurred_at"),
     ("kelkoo", kelkoo_row(day="01/03/2026"), "malformed", "occurred_at"),
     ("kelkoo", kelkoo_row(day="2026-02-30"), "malformed", "occurred_at"),
@@ -185,6 +213,7 @@ def test_a_wrong_row_is_a_reject_with_its_reason_and_the_rows_beside_it_stand(
         "awin": (awin_answer, awin_row()),
         "tradetracker": (tradetracker_answer, tradetracker_row()),
         "rakuten": (rakuten_answer, RAKUTEN_ROW),
+        "cj": (cj_answer, cj_row()),
         "kelkoo": (kelkoo_answer, kelkoo_row()),
     }[partner]
     good, bad = parsed(partner, tmp_path, answer(right, row, right))  # type: ignore[operator]  # one pair a partner
@@ -301,3 +330,23 @@ def test_a_sum_of_kelkoo_has_the_key_of_its_day_country_and_reference(tmp_path: 
     assert good["click_ref"].to_pylist()[:4] == [None, None, None, "a+b/c"]
     assert good["occurred_precision_seconds"].to_pylist()[-2:] == [82_800, 90_000]
     assert set(good["currency"].to_pylist()) == {"GBP"}
+
+
+def test_a_restatement_of_cj_is_two_corrections_and_what_was_declined_is_worth_nothing(tmp_path: Path) -> None:
+    back = {"original": False, "correctionReason": "RETURNED_MERCHANDISE"}
+    rows = [
+        cj_row(commissionId="1", saleAmountPubCurrency="-62.0", pubCommissionAmountPubCurrency="-3.105", **back),
+        cj_row(commissionId="2", saleAmountPubCurrency="40", pubCommissionAmountPubCurrency="2", **back),
+        cj_row(commissionId="3", actionStatus="locked", validationStatus="DECLINED"),
+        cj_row(commissionId="4", actionType="bonus", saleAmountPubCurrency=None, shopperId="", clickDate=None),
+    ]
+    good, bad = parsed("cj", tmp_path, cj_answer(*rows))
+    assert bad.num_rows == 0
+    assert good.select(["kind", "status", "sale_amount", "original_transaction_id"]).to_pylist() == [
+        {"kind": kind, "status": status, "sale_amount": Decimal(amount), "original_transaction_id": "880042"}
+        for kind, status, amount in (
+            ("adjustment", "pending", "-62"), ("adjustment", "pending", "40"), ("sale", "declined", "62"),
+            ("bonus", "pending", "0"),
+        )
+    ]  # fmt: skip
+    assert good["click_ref"].to_pylist()[-1] is None

@@ -236,7 +236,7 @@ def test_every_suite_of_a_partner_can_be_computed_on_rows_and_on_none(partner: s
 
 def test_no_bound_of_money_is_left_to_great_expectations() -> None:
     paths = sorted(EXPECTATIONS.glob("*.yaml"))
-    assert len(paths) == 5
+    assert len(paths) == 7
     for path in paths:
         table = "click" if path.stem == "click" else "transaction"
         suite = load_suite(table, None if path.stem == table else path.stem)

@@ -14,6 +14,8 @@ from tests.parse.answers import (
     RAKUTEN_ROW,
     awin_answer,
     awin_row,
+    cj_answer,
+    cj_row,
     kelkoo_answer,
     kelkoo_row,
     rakuten_answer,
@@ -25,6 +27,7 @@ WHOLE = {
     "awin": awin_answer(*[awin_row(id=number) for number in range(50)]),
     "tradetracker": tradetracker_answer(*[tradetracker_row(ID=str(number)) for number in range(50)]),
     "rakuten": rakuten_answer(*[RAKUTEN_ROW] * 50),
+    "cj": cj_answer(*[cj_row(commissionId=str(number)) for number in range(50)]),
     "kelkoo": kelkoo_answer(*[kelkoo_row(day=f"2026-03-{number:02}") for number in range(1, 31)] * 3),
 }
 PAGE = b"<!DOCTYPE html><html><head><title>Log in</title></head><body>Please log in</body></html>"
@@ -72,9 +75,10 @@ def test_a_place_behind_the_first_piece_is_counted_right(tmp_path: Path) -> None
     assert f"byte {at:,}" in stopped("awin", tmp_path, whole[:at] + b"\xff" + whole[at + 1 :])
 
 
+@pytest.mark.parametrize("partner", ["awin", "cj"])
 @pytest.mark.parametrize("cut", [1, 2, 60, 5_000])
-def test_json_that_was_cut_is_not_taken_in_half(cut: int, tmp_path: Path) -> None:
-    stopped("awin", tmp_path, WHOLE["awin"][:-cut])
+def test_json_that_was_cut_is_not_taken_in_half(cut: int, partner: str, tmp_path: Path) -> None:
+    stopped(partner, tmp_path, WHOLE[partner][:-cut])
 
 
 @pytest.mark.parametrize("partner", ["tradetracker", "kelkoo"])
@@ -120,6 +124,21 @@ def test_rows_that_are_no_objects_or_say_a_thing_twice_are_broken_rows(tmp_path:
     errors = batch.column("flatten_error").to_pylist()
     assert [error is not None for error in errors] == [True] * 6 + [False]
     assert batch.column("row_number").to_pylist() == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"errors": [{"message": "bad\\u0007 token"}]}', "bad"), (b'{"data": null}', "no list"),
+        (b'{"data": {"publisherCommissions": null}, "errors": [{"message": "limit"}]}', "limit"),
+        (cj_answer(cj_row(), count=2), "not whole"), (b"[]", "no JSON object"), (cj_answer() + b"x", "goes on"),
+        (b'{"data": {"publisherCommissions": {"count": 0, "records": []}}}', "not whole"),
+    ],
+)  # fmt: skip
+def test_an_answer_of_cj_that_is_no_whole_page_stops(content: bytes, said: str, tmp_path: Path) -> None:
+    message = stopped("cj", tmp_path, content)
+    assert said in message
+    assert "\u0007" not in message
 
 
 @pytest.mark.parametrize(
@@ -212,8 +231,8 @@ def test_a_large_answer_is_read_in_flat_memory(tmp_path: Path) -> None:
 
 
 def test_an_unknown_partner_is_named_with_those_there_are() -> None:
-    with pytest.raises(Stop, match="awin, kelkoo, rakuten, tradetracker"):
-        connector_for("cj")
+    with pytest.raises(Stop, match="awin, cj, kelkoo, rakuten, tradetracker"):
+        connector_for("impact")
 
 
 @pytest.mark.parametrize("partner", PARTNERS)
