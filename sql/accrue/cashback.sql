@@ -14,18 +14,28 @@ WITH ruled AS (
         ON r.program_id = s.program_id AND r.valid_from <= s.clicked_at
         AND (r.valid_until IS NULL OR s.clicked_at < r.valid_until)
     WHERE s.outcome = 'matched' AND s.earns_cashback AND s.member_id IS NOT NULL
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY s.sale_id, r.component, r.commission_group ORDER BY r.valid_from DESC, r.rule_id
+    ) = 1
+),
+of_group AS (
+    SELECT u.* FROM ruled AS u WHERE u.commission_group IS NOT NULL
 ),
 earning AS (
     SELECT t.sale_id, t.step_on, t.commission_amount, t.sale_amount, t.currency, u.sale_on, u.component, u.rule_id,
         u.basis, u.value, u.cap, u.rule_currency, u.rounding
     FROM row_state AS t
-    JOIN ruled AS u
-        ON u.sale_id = t.sale_id AND (u.commission_group IS NULL OR u.commission_group = t.earning_group)
+    JOIN of_group AS u ON u.sale_id = t.sale_id AND u.commission_group = t.earning_group
     WHERE t.status <> 'declined'
-    QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY t.sale_id, t.step_on, t.transaction_id, t.line_id, u.component
-        ORDER BY CASE WHEN u.commission_group IS NULL THEN 1 ELSE 0 END, u.valid_from DESC, u.rule_id
-    ) = 1
+    UNION ALL
+    SELECT t.sale_id, t.step_on, t.commission_amount, t.sale_amount, t.currency, u.sale_on, u.component, u.rule_id,
+        u.basis, u.value, u.cap, u.rule_currency, u.rounding
+    FROM row_state AS t
+    JOIN ruled AS u ON u.sale_id = t.sale_id AND u.commission_group IS NULL
+    WHERE t.status <> 'declined' AND NOT EXISTS (
+        SELECT 1 FROM of_group AS g
+        WHERE g.sale_id = t.sale_id AND g.component = u.component AND g.commission_group = t.earning_group
+    )
 ),
 of_rule AS (
     SELECT sale_id, step_on, component, rule_id, basis, value, MIN(sale_on) AS sale_on, MIN(cap) AS cap,

@@ -16,25 +16,27 @@ WITH standing AS (
         AND t.customer_type IS NOT DISTINCT FROM r.customer_type AND t.currency = r.currency
     WHERE r.status <> 'declined'
 ),
-summed AS (
-    SELECT s.*,
-        MAX(CASE WHEN is_reduction THEN 1 ELSE 0 END) OVER of_step = 1
-            AND CAST(SUM(commission_amount) OVER of_step AS DECIMAL(28, 4)) <= 0 AS is_taken_back
-    FROM standing AS s
-    WINDOW of_step AS (PARTITION BY sale_id, step_on)
+taken_back AS (
+    SELECT sale_id, step_on
+    FROM standing
+    WHERE is_termed
+    GROUP BY sale_id, step_on
+    HAVING COUNT(*) FILTER (WHERE is_reduction) > 0 AND CAST(SUM(commission_amount) AS DECIMAL(28, 4)) <= 0
 ),
 priced AS (
     SELECT s.*,
         CASE
+            WHEN NOT s.is_termed THEN NULL
             WHEN kind = 'bonus' OR (kind = 'lead' AND basis IS DISTINCT FROM 'fixed')
                 THEN CAST(commission_amount AS DECIMAL(28, 10))
             WHEN basis = 'fixed' THEN
-                CASE WHEN is_reduction OR is_taken_back THEN CAST(0 AS DECIMAL(28, 10))
+                CASE WHEN is_reduction OR b.sale_id IS NOT NULL THEN CAST(0 AS DECIMAL(28, 10))
                     ELSE CAST(value AS DECIMAL(28, 10)) END
             WHEN basis = 'rate'
                 THEN CAST(CAST(sale_amount AS DECIMAL(19, 4)) * CAST(value AS DECIMAL(17, 6)) AS DECIMAL(28, 10))
         END AS row_expected
-    FROM summed AS s
+    FROM standing AS s
+    LEFT JOIN taken_back AS b ON b.sale_id = s.sale_id AND b.step_on = s.step_on
 ),
 net AS (
     SELECT sale_id, step_on,

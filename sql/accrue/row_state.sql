@@ -22,15 +22,17 @@ WITH resolved AS (
             p.valid_from DESC
     ) = 1
 ),
+-- A row that tells no group (a refund) is of the one its sale tells, if that is one.
+only_group AS (
+    SELECT sale_id, MIN(commission_group) AS commission_group
+    FROM version
+    WHERE NOT is_absent AND commission_group IS NOT NULL
+    GROUP BY sale_id
+    HAVING MIN(commission_group) = MAX(commission_group)
+),
 lasting AS (
     SELECT sale_id, partner_account, transaction_id, line_id, kind, status, partner_paid, sale_amount, commission_amount,
-        currency, commission_group, customer_type,
-        -- A row that tells no group (a refund) is of the one its sale tells, if that is one.
-        COALESCE(commission_group, CASE
-            WHEN MIN(commission_group) OVER (PARTITION BY sale_id) = MAX(commission_group) OVER (PARTITION BY sale_id)
-                THEN MIN(commission_group) OVER (PARTITION BY sale_id)
-        END) AS earning_group,
-        effective_on,
+        currency, commission_group, customer_type, effective_on,
         LEAD(effective_on) OVER (
             PARTITION BY sale_id, partner_account, transaction_id, line_id ORDER BY version_no
         ) AS until_on
@@ -68,11 +70,13 @@ SELECT t.sale_id, t.step_on, l.partner_account, l.transaction_id, l.line_id, l.k
     END AS status,
     l.partner_paid, l.sale_amount, l.commission_amount,
     CAST(ROUND(CAST(l.commission_amount AS DECIMAL(28, 4)) * 10000, 0) AS BIGINT) AS commission_minor,
-    l.currency, l.commission_group, l.customer_type, l.earning_group, r.commission_rate, r.sale_on
+    l.currency, l.commission_group, l.customer_type,
+    COALESCE(l.commission_group, g.commission_group) AS earning_group, r.commission_rate, r.sale_on
 FROM step AS t
 JOIN resolved AS r ON r.sale_id = t.sale_id
 JOIN lasting AS l
     ON l.sale_id = t.sale_id AND l.effective_on <= t.step_on AND (l.until_on IS NULL OR t.step_on < l.until_on)
+LEFT JOIN only_group AS g ON g.sale_id = l.sale_id
 LEFT JOIN named AS n
     ON n.sale_id = l.sale_id AND n.transaction_id = l.transaction_id AND n.line_id = l.line_id
 ORDER BY t.sale_id, t.step_on, l.transaction_id, l.line_id, l.partner_account
