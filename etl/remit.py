@@ -11,13 +11,14 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from etl.core.allocation import ALLOCATION, allocated, breaks, outcomes, read_told, remittance_target
+from etl.core.allocation import ALLOCATION, allocated, breaks, outcomes, remittance_target
 from etl.core.approval import require_person
 from etl.core.context import Context, StageResult
 from etl.core.errors import Stop
 from etl.core.kept import BREAK_FOUND, REMITTANCE_BREAKS, Change, KeptTable, keep
 from etl.core.ledger import lock_books, post
 from etl.core.target import difference, read_facts, read_posted
+from etl.core.told import read_told
 from etl.core.warehouse import APPROVER, Connection, lock
 from etl.core.write_off import read_posted_write_offs, write_off_target
 

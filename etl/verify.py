@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.core.adjustment import adjustment_target
-from etl.core.allocation import ALLOCATION, Told, allocated, outcomes, read_told, remittance_target
+from etl.core.allocation import ALLOCATION, allocated, outcomes, remittance_target
 from etl.core.closed_books import closed_month_faults, read_chain
 from etl.core.context import Context
 from etl.core.debts import read_written_off, write_off_target
@@ -23,6 +23,7 @@ from etl.core.money import member_asset
 from etl.core.opening import opening_target
 from etl.core.schemas import TEXT
 from etl.core.target import Facts, difference, read_facts, read_posted, target
+from etl.core.told import Told, read_told
 from etl.core.warehouse import Connection, fetch
 from etl.core.write_off import read_posted_write_offs
 from etl.core.write_off import write_off_target as commission_write_offs

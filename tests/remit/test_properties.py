@@ -16,18 +16,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from etl.accrue import accrue
-from etl.core.allocation import (
-    DECISION_FACT,
-    KNOWN_ROW,
-    LATE_ROW,
-    LINE_FACT,
-    REFERENCED_ROW,
-    REMITTANCE_FACT,
-    Told,
-    allocated,
-    remittance_target,
-)
+from etl.core.allocation import allocated, remittance_target
 from etl.core.engine import Engine
+from etl.core.told import DECISION_FACT, KNOWN_ROW, LATE_ROW, LINE_FACT, REFERENCED_ROW, REMITTANCE_FACT, Told
 from etl.core.write_off import WRITE_OFF, write_off_target
 from etl.remit import remit
 from etl.verify import verify
