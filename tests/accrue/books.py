@@ -110,8 +110,8 @@ def write(url: str, facts: World) -> None:
                 " %s, %s, 0, %s, %s, %s, %s, %s, 'd', 1, 'h', %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 [
                     (
-                        v.sale_id.partition(":")[0], v.transaction_id, v.line_id, v.kind, NOON, v.status,
-                        v.partner_paid, v.sale_amount, v.commission_amount, v.currency, NOON, v.version_no,
+                        v.partner_account or v.sale_id.partition(":")[0], v.transaction_id, v.line_id, v.kind, NOON,
+                        v.status, v.partner_paid, v.sale_amount, v.commission_amount, v.currency, NOON, v.version_no,
                         v.is_absent, v.sale_id, v.effective_on, v.payment_ref, v.processed_on, v.commission_group,
                         v.customer_type,
                     )

@@ -37,6 +37,44 @@ def test_a_statement_pays_the_sale_it_names(warehouse_url: str, tmp_path: Path) 
     again(warehouse_url, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("named", "period", "rule"),
+    [
+        ({"transaction_id": "n1"}, {}, "transaction"),
+        ({}, {"period_from": "2026-04-01", "period_until": "2026-05-01"}, "period"),
+    ],
+)
+def test_a_sale_whose_key_moved_is_paid_by_the_account_it_moved_to(
+    warehouse_url: str, tmp_path: Path, named: dict[str, str], period: dict[str, str], rule: str
+) -> None:
+    """Ten was approved at the one, then on the first of April it went on as eight at the other."""
+    moved = date(2026, 4, 1)
+    facts = world(
+        [
+            version("10", "approved"),
+            version("0", "declined", version_no=2, effective_on=moved),
+            version("8", "approved", transaction_id="n1", effective_on=moved, partner_account="shop_b"),
+        ]
+    )
+    commission = line("commission", "8.00", **named)
+    rows = statement(commission, net="8.00", gross="8.00", bank_amount="8.00", **period)
+    run(warehouse_url, tmp_path, facts, *rows, account="shop_b")
+    assert paid(warehouse_url) == [("n1", 80000, rule)]
+    both = [*read(warehouse_url).items(), *read(warehouse_url, "remittance").items()]
+    receivable = {
+        owner: sum(amount for key, amount in both if key[1] == "commission_receivable" and key[2] == owner)
+        for owner in ("shop_a", "shop_b")
+    }
+    assert receivable == {"shop_a": 0, "shop_b": 0}
+    assert {key[4]: amount for key, amount in both if key[1:3] == ("commission_receivable", "shop_b")} == {
+        moved: 80000, date(2026, 4, 15): -80000,
+    }  # fmt: skip
+    (sale_,) = ageing(context(warehouse_url, tmp_path, known_at=NOW), DAY).sales.to_pylist()
+    assert (sale_["sale_id"], sale_["partner_account"], sale_["outcome"]) == ("shop_a:1", "shop_b", "paid")
+    assert breaks(warehouse_url) == []
+    again(warehouse_url, tmp_path)
+
+
 def test_vat_withholding_and_fees_have_accounts_of_their_own(warehouse_url: str, tmp_path: Path) -> None:
     rows = statement(
         ONE,
