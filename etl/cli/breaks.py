@@ -15,7 +15,7 @@ from etl.cli.break_lines import name_of, say_break, say_decision, say_preview
 from etl.cli.layout import columns, counted, print_json, say
 from etl.core.context import Context
 from etl.core.decision_log import NAME_SHOWN
-from etl.core.decisions import LISTED_MAX, BreakFilter, BreakState, DecisionKind
+from etl.core.decisions import LISTED_MAX, BreakFilter, BreakState, DecisionKind, allowed
 from etl.core.errors import Stop
 from etl.installation import Installation, clock
 
@@ -43,6 +43,7 @@ Decided = Annotated[
     str, typer.Argument(help="A decision or batch, as `breaks decisions` or `breaks proposals` show it.")
 ]
 
+_TAUGHT = 3
 _NEEDS_A_LOOK = (BreakState.OPEN, BreakState.DISPUTED, BreakState.PROPOSED)
 
 
@@ -82,6 +83,11 @@ def breaks_list(
         out.print(counted(len(rows), "break"))
     if state is None:
         _say_quiet(context, on)
+    kinds = sorted({str(row["kind"]) for row in rows})
+    for each in kinds if len(kinds) <= _TAUGHT else ():
+        say(f"{each}: tallyback breaks resolve NAME --as {'|'.join(allowed(each))} --reason TEXT")
+    if len(kinds) > _TAUGHT:
+        out.print("What may be said of a kind: tallyback breaks list --kind KIND")
 
 
 def _say_none(context: Context, on: date, only: BreakFilter, *, is_narrowed: bool) -> None:

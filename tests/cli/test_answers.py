@@ -106,7 +106,7 @@ def test_questions_are_answered_whole_and_as_json(house_of: Callable[[str, int],
     click = keyboard.one(f"SELECT click_id FROM ops.match WHERE transaction_id = '{transaction}'")
     told = keyboard.type("trace", transaction)
     delivery = keyboard.one(f"SELECT delivery_id FROM ops.transaction_version WHERE transaction_id = '{transaction}'")
-    assert click in told and delivery in told and "posting" in told
+    assert click in told and delivery[:12] in told and "posting" in told
     assert transaction in keyboard.type("trace", click)
     assert keyboard.ask("trace", click)
     assert "check it for typing mistakes" in keyboard.type("trace", "nosuch", expect=1)
