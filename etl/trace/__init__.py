@@ -290,7 +290,9 @@ class _Tracer:
             path = delivery.pop("object_path")
             facts += _facts(delivery)
             if number == 0:
-                facts.append(("row", "none: a complete answer without this transaction"))
+                moved = str(version.get("raw_status") or "")
+                why = moved if moved.startswith("moved to ") else "a complete answer without this transaction"
+                facts.append(("row", f"none: {why}"))
             elif path is not None:
                 agrees = self._content_hash(str(path), number) == version["content_hash"]
                 facts.append(("parsed_row", "says the same" if agrees else "says something else"))

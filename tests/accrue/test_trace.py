@@ -50,6 +50,19 @@ def _names(nodes: tuple[Node, ...], kind: NodeKind) -> set[str]:
     return {found.name for node in nodes for found in node.find(kind)}
 
 
+def test_a_version_that_no_row_told_says_why(warehouse_url: str, tmp_path: Path) -> None:
+    _world(warehouse_url, tmp_path)
+    said = []
+    for raw_status in ("moved to shop_b:n1", "approved"):
+        with psycopg.connect(warehouse_url) as connection:
+            connection.execute(
+                "UPDATE ops.transaction_version SET row_number = 0, raw_status = %s WHERE version_no = 2", (raw_status,)
+            )
+        nodes = trace(context(warehouse_url, tmp_path), "shop_a:1")
+        said += [dict(row.facts)["row"] for node in nodes for row in node.find(NodeKind.ROW) if row.name.endswith("0")]
+    assert said == ["none: moved to shop_b:n1", "none: a complete answer without this transaction"]
+
+
 def test_a_payout_leads_down_to_the_delivery_row_and_the_click(warehouse_url: str, tmp_path: Path) -> None:
     _world(warehouse_url, tmp_path)
     nodes = trace(context(warehouse_url, tmp_path), "pay")
