@@ -17,8 +17,8 @@ from tests.books.paying import PayingLife
 STEPS = int(os.environ.get("TALLYBACK_STEPS", "0"))
 LIFE = settings(
     # Hypothesis begins with the simplest life and an empty one; the others are drawn.
-    max_examples=2 + (max(1, STEPS // 25) if STEPS else 3),
-    stateful_step_count=25 if STEPS else 12,
+    max_examples=2 + (max(1, STEPS // 25) if STEPS else 2),
+    stateful_step_count=25 if STEPS else 11,
     deadline=None,
     # A failing life is shown as it was lived: shrinking it takes hours.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
