@@ -103,7 +103,7 @@ def reference_load(
     ] = None,
     day: Day = None,
 ) -> None:
-    """Load programs, cashback rules, contract terms and aliases; again it writes nothing, and a changed one is refused."""
+    """Load programs, cashback rules, contract terms and aliases; a second run writes nothing, a change is refused."""
     if folder is not None:
         os.environ["TALLYBACK_REFERENCE"] = str(folder)
     run_one("reference", "reference", day)
