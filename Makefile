@@ -11,6 +11,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	echo $$name; break; fi; done)
 # One process more than two cores: tests wait for servers and processes a third of their time.
 WORKERS ?= 3
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 ORDERS ?=
 SEED ?=
 
@@ -30,7 +31,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.tallyback/cache/uv
 export HOME := $(CURDIR)/.tallyback/home
 endif
 
-.PHONY: help install demo up down test test-external check bench clean lock
+.PHONY: help install demo up down test coverage test-external check bench clean lock
 
 help: ## this list
 	@echo "Tallyback. Begin with: make demo"
@@ -68,11 +69,14 @@ up: install ## the same world kept running, with Airflow's screens to click thro
 down: install ## end what `make up` started
 	@$(BIN)/python -m sandbox.demo down
 
-test: install ## all tests, and how much of the code they run
+test: install ## all tests
+	@echo "Running the tests on $(WORKERS) processes (make test WORKERS=5 for more)"
+	@$(BIN)/python -m pytest $(PARALLEL)
+
+coverage: install ## all tests, and how much of the code they run; takes a quarter longer
 	@mkdir -p $(LOGS)
 	@rm -f .coverage .coverage.*
-	@echo "Running the tests on $(WORKERS) processes (make test WORKERS=5 for more)"
-	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q; failed=$$?; \
+	@$(BIN)/coverage run -m pytest $(PARALLEL); failed=$$?; \
 		$(BIN)/coverage combine -q; $(BIN)/coverage report >$(LOGS)/coverage.txt; \
 		echo "Coverage, with branches, without the tests that live whole worlds: $$(awk '$$1 == "TOTAL" { print $$NF }' $(LOGS)/coverage.txt) (each file: $(LOGS)/coverage.txt)"; \
 		exit $$failed

@@ -22,7 +22,7 @@ if os.environ.get("CI"):
 FOLDER = pytest.StashKey[Path]()
 LONGEST_FIRST = (
     "sandbox_stack", "test_truth.py", "kill", "chain", "test_airflow_runs.py", "world", "remit", "cli", "report",
-    "test_orders.py", "payout",
+    "test_orders.py", "payout", "books", "accrue", "reconcile", "rederive",
 )  # fmt: skip
 """Folders and files of tests that take longest."""
 UNMEASURED = ("sandbox_stack", "kill", "test_kill.py", "chain", "world", "test_lived_month.py")

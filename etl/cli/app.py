@@ -5,9 +5,10 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from importlib.metadata import version
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 from pydantic import ValidationError
@@ -113,8 +114,11 @@ def person(given: str | None) -> str:
 
 
 def day_of(given: datetime | None, opened: Installation) -> date:
-    """Return the given day, else today by the installation's clock."""
-    return (given or clock(opened.settings)).date()
+    """Return the given day, else today by the installation's clock, where the books are kept."""
+    if given is not None:
+        return given.date()
+    zone = ZoneInfo(opened.configuration.entity.books_zone)
+    return clock(opened.settings).replace(tzinfo=UTC).astimezone(zone).date()
 
 
 def known_instant(given: datetime, zone: str) -> datetime:

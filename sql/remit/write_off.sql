@@ -7,12 +7,16 @@
 -- that moved to another account is owed by that one: nothing of it is given up until somebody says so of it.
 -- The rate is the sale's, so that the receivable goes with the base amount it came with.
 WITH begun AS (
+    -- A sale without a program has no state, and nothing of it is booked.
     SELECT sale_id, partner_account, currency, MIN(written_on) AS first_on
     FROM write_off
+    WHERE sale_id IN (SELECT sale_id FROM row_state)
     GROUP BY sale_id, partner_account, currency
 ),
 changing AS (
-    SELECT sale_id, partner_account, currency, written_on AS on_day FROM write_off
+    SELECT w.sale_id, w.partner_account, w.currency, w.written_on AS on_day
+    FROM write_off AS w
+    JOIN begun AS b ON b.sale_id = w.sale_id AND b.partner_account = w.partner_account AND b.currency = w.currency
     UNION
     SELECT b.sale_id, b.partner_account, b.currency, r.step_on
     FROM begun AS b

@@ -18,7 +18,7 @@ STEPS = int(os.environ.get("TALLYBACK_STEPS", "0"))
 LIFE = settings(
     # Hypothesis begins with the simplest life and an empty one; the others are drawn.
     max_examples=2 + (max(1, STEPS // 25) if STEPS else 2),
-    stateful_step_count=25 if STEPS else 11,
+    stateful_step_count=25 if STEPS else 8,
     deadline=None,
     # A failing life is shown as it was lived: shrinking it takes hours.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),

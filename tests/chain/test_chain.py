@@ -22,7 +22,7 @@ from tests.chain.worlds import Pick, World, at, picks, worlds
 from tests.reconcile.naive import Answer, Row
 
 PROPERTY = settings(
-    max_examples=int(os.environ.get("TALLYBACK_EXAMPLES", "4")),
+    max_examples=int(os.environ.get("TALLYBACK_EXAMPLES", "3")),
     deadline=None,
     # A failing world is shown as it was found: shrinking it takes minutes.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -27,12 +28,13 @@ def test_the_books_are_the_same_but_for_what_was_changed_by_hand(
         connection.execute("UPDATE ops.transaction_version SET commission_amount = 11 WHERE transaction_id = 't2'")
     before = life.rows()
     told: list[str] = []
-    count, found = replay(life.context, DAY, WAYS[-1], told.append, database_url)
+    way = replace(WAYS[-1], step_count=2)
+    count, found = replay(life.context, DAY, way, told.append, database_url)
     assert count == 3 * 3
     assert [(one.table, one.stored, one.follows) for one in found] == [
         ("version", "commission_amount 11.0000", "commission_amount 10.0000")
     ]
-    assert len(told) == WAYS[-1].step_count
+    assert len(told) == 2
     assert life.rows() == before
 
 
