@@ -6,9 +6,11 @@ is computed in SQL (`sql/validate`) and judged as a small table. Accepted rows a
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -362,16 +364,14 @@ def _stored(
 
 def _accepted(context: Context, delivery: _Delivery, rejected: frozenset[int]) -> str:
     """Return the path of the rows that were not rejected."""
-    folder = context.temporary / "validate" / context.run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    local = folder / f"{delivery.delivery_id}.parquet"
+    context.temporary.mkdir(parents=True, exist_ok=True)
     numbers = pa.array(sorted(rejected), pa.int64())
     source = pq.ParquetFile(context.lake.local(delivery.object_path))
-    try:
+    # A folder of its own: a run that is tried again while it is still alive must not take the other's file away.
+    with tempfile.TemporaryDirectory(prefix="validate-", dir=context.temporary) as folder:
+        local = Path(folder) / f"{delivery.delivery_id}.parquet"
         with pq.ParquetWriter(local, source.schema_arrow, compression="zstd") as writer:
             for batch in source.iter_batches(batch_size=BATCH_ROWS_MAX):
                 rows = pa.table(batch)
                 writer.write_table(rows.filter(pc.invert(pc.is_in(rows["row_number"], numbers))))
         return context.lake.put_file(local, "validated", ".parquet").path
-    finally:
-        local.unlink(missing_ok=True)

@@ -11,7 +11,9 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 LOCKS = ["bootstrap", "runtime", "dev", "deploy"]
-TARGETS = {"help", "install", "demo", "up", "down", "test", "test-external", "check", "bench", "clean", "lock"}
+TARGETS = {
+    "help", "install", "demo", "up", "down", "test", "coverage", "test-external", "check", "bench", "clean", "lock",
+}  # fmt: skip
 
 
 def pins(lock: str) -> dict[str, str]:

@@ -232,7 +232,7 @@ def test_allocations_and_books_are_what_the_naive_reference_says() -> None:
 
     @given(worlds(), _days(60, 90), st.booleans())
     @settings(
-        max_examples=45,
+        max_examples=30,
         deadline=None,
         phases=(Phase.explicit, Phase.reuse, Phase.generate),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
