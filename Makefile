@@ -9,8 +9,8 @@ SHELL := /bin/sh
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 	echo $$name; break; fi; done)
-# Twice the processes of two cores: tests wait for servers and other processes half of their time.
-WORKERS ?= 4
+# One process more than two cores: tests wait for servers and processes a third of their time.
+WORKERS ?= 3
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 ORDERS ?=
 SEED ?=
