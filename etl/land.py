@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from etl.core.configuration import PartnerAccount
-from etl.core.connector import Answer, Connector, Part
+from etl.core.connector import Answer, Connector, Part, Window
 from etl.core.context import Context, StageResult
 from etl.core.errors import Stop
 from etl.core.lake import StoredObject
@@ -31,15 +31,17 @@ class _Landed:
     objects: tuple[StoredObject, ...]
 
     def delivery_id(self, account: PartnerAccount) -> str:
-        """Return the id that the same answer always has: what was asked, when it was true, and which bytes it is."""
-        told = [
-            account.name,
-            str(self.answer.window),
-            self.observed_at.isoformat(),
-            # Names too: the empty files of two networks of one day have the same bytes and are two answers.
-            [[part.name, stored.sha256] for part, stored in zip(self.answer.parts, self.objects, strict=True)],
-        ]
-        return hashlib.sha256(json.dumps(told, separators=(",", ":")).encode()).hexdigest()
+        named = [(part.name, stored.sha256) for part, stored in zip(self.answer.parts, self.objects, strict=True)]
+        return delivery_id_of(account.name, self.answer.window, self.observed_at, named)
+
+
+def delivery_id_of(account: str, window: Window, observed_at: datetime, parts: Sequence[tuple[str, str]]) -> str:
+    """Return the id that the same answer always has: what was asked, when it was true, and which bytes it is.
+
+    A part is its name and sha256: the empty files of two networks of one day have the same bytes and are two answers.
+    """
+    told = [account, str(window), observed_at.isoformat(), parts]
+    return hashlib.sha256(json.dumps(told, separators=(",", ":")).encode()).hexdigest()
 
 
 def land(context: Context, account: PartnerAccount, connector: Connector, answers: Sequence[Answer]) -> StageResult:

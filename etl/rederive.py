@@ -2,35 +2,35 @@
 
 Inputs are the objects of the lake, the recorded deliveries and click files, reference data, rates, openings,
 remittances, and what people decided, adjusted, released and paid out. All else is made again by the stages themselves:
-parse, validate, reconcile, remit, accrue; openings are read again from their files. Write-offs of members' debts follow
-from payouts, which are an input: `verify` proves them. Nothing is written into the warehouse or its lake.
+parse, validate, reconcile, remit, accrue; openings are read again from their files. Payouts, and write-offs of members'
+debts, which follow from payouts, are proved by `verify`; a revaluation belongs to its close, and is not made again.
+Nothing is written into the warehouse or its lake.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import date
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import date, datetime
 
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
+from psycopg.rows import class_row
 
 from connectors.partners import connector_for
 from etl.accrue import accrue
 from etl.adjust import book_adjustments
 from etl.clicks import rows_digest
 from etl.core.compared import Compared, Difference, compare
+from etl.core.connector import Window
 from etl.core.context import Context
 from etl.core.errors import Stop
-from etl.core.lake import FolderLake, sha256_of
-from etl.core.scratch import ScratchLake, copy_inputs, copy_rows, scratch_warehouse
-from etl.core.warehouse import Connection, Warehouse
+from etl.core.lake import sha256_of
+from etl.core.scratch import copy_inputs, copy_rows, scratch_beside, snapshot
+from etl.core.warehouse import Connection
+from etl.land import delivery_id_of
 from etl.opening import book_openings, misread_openings
 from etl.parse import parse
 from etl.reconcile import reconcile
@@ -81,31 +81,19 @@ def rederive(
     """Return the differences between what is stored and what follows, as of `day`; at most `limit` of them.
 
     Damaged objects are named first, and then nothing is derived: all that hangs on them would differ. So are accounts
-    whose deliveries this version would parse otherwise. `told` hears of
-    each step. Stop if an account is not configured, or if the database at `scratch_url` is not empty.
+    whose deliveries this version would parse otherwise. `told` hears of each step. Stop if an account is not
+    configured, or if the database at `scratch_url` is not empty.
     """
-    context.temporary.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="from-raw-", dir=context.temporary) as folder,
-        context.warehouse.transaction() as stored,
-    ):
-        # One snapshot for all that is read: a stage at work is not taken for a fault.
-        stored.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    with snapshot(context.warehouse) as stored:
         told("comparing landed objects with their sha256")
         count, damaged = _damaged(context, stored)
         damaged = damaged or list(_outdated(context, stored))
         if damaged:
             return Rederived(day, count, 0, tuple(damaged[:limit]), len(damaged) > limit)
         told("starting a scratch warehouse and copying the inputs")
-        with scratch_warehouse(Path(folder) / "postgres", scratch_url) as url:
-            scratch = replace(
-                context,
-                warehouse=Warehouse(url),
-                lake=ScratchLake(context.lake, FolderLake(Path(folder) / "lake")),
-                temporary=Path(folder) / "temporary",
-            )
-            _derive(scratch, stored, url, day, told)
-            with psycopg.connect(url) as derived:
+        with scratch_beside(context, scratch_url) as scratch:
+            _derive(scratch, stored, day, told)
+            with psycopg.connect(scratch.warehouse.url) as derived:
                 row = derived.execute("SELECT coalesce(sum(row_count), 0) FROM ops.parse").fetchone()
                 found = list(itertools.islice(_differences(context, scratch, stored, derived, told), limit + 1))
             return Rederived(day, count, int(str(row and row[0])), tuple(found[:limit]), len(found) > limit)
@@ -162,20 +150,32 @@ _OBJECTS = f"""
 """
 
 
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    delivery_id: str
+    partner_account: str
+    window_from: date
+    window_until: date
+    observed_at: datetime
+    names: list[str]
+    sums: list[str]
+
+
 def _misrecorded(stored: Connection) -> Iterator[Difference]:
     """Yield deliveries that are not as they were landed: the id is made of account, window, clock and bytes."""
-    rows = stored.execute(
-        "SELECT d.delivery_id, d.partner_account, d.window_from, d.window_until, d.observed_at,"
-        " array_agg(p.name ORDER BY p.part_no), array_agg(p.sha256 ORDER BY p.part_no)"
-        " FROM ops.delivery AS d JOIN ops.delivery_part AS p USING (delivery_id) GROUP BY d.delivery_id ORDER BY 1"
-    ).fetchall()
-    for delivery_id, account, begin, end, observed_at, names, sums in rows:
-        parts = [[name, sha256] for name, sha256 in zip(names, sums, strict=True)]  # type: ignore[call-overload]  # arrays
-        told = [account, f"{begin}..{end}", observed_at.isoformat(), parts]  # type: ignore[attr-defined]  # an instant
-        made = hashlib.sha256(json.dumps(told, separators=(",", ":")).encode()).hexdigest()
-        if made != delivery_id:
-            key = f"{account} {begin}..{end} observed at {observed_at}"
-            yield Difference("recorded delivery", key, f"delivery {delivery_id}", f"delivery {made}")
+    with stored.cursor(row_factory=class_row(_Delivery)) as cursor:
+        deliveries = cursor.execute(
+            "SELECT d.delivery_id, d.partner_account, d.window_from, d.window_until, d.observed_at,"
+            " array_agg(p.name ORDER BY p.part_no) AS names, array_agg(p.sha256 ORDER BY p.part_no) AS sums"
+            " FROM ops.delivery AS d JOIN ops.delivery_part AS p USING (delivery_id) GROUP BY d.delivery_id ORDER BY 1"
+        ).fetchall()
+    for each in deliveries:
+        window = Window(each.window_from, each.window_until)
+        parts = list(zip(each.names, each.sums, strict=True))
+        made = delivery_id_of(each.partner_account, window, each.observed_at, parts)
+        if made != each.delivery_id:
+            key = f"{each.partner_account} {window} observed at {each.observed_at}"
+            yield Difference("recorded delivery", key, f"delivery {each.delivery_id}", f"delivery {made}")
 
 
 def _outdated(context: Context, stored: Connection) -> Iterator[Difference]:
@@ -194,45 +194,50 @@ def _outdated(context: Context, stored: Connection) -> Iterator[Difference]:
             yield Difference("parse version", account.name, told, f"parse_version {version}")
 
 
-def _derive(scratch: Context, stored: Connection, url: str, day: date, told: Callable[[str], None]) -> None:
+def _derive(scratch: Context, stored: Connection, day: date, told: Callable[[str], None]) -> None:
     """Fill the scratch warehouse: inputs first, then stage by stage what follows from them."""
-    configuration = scratch.configuration
-    connectors = {account.name: connector_for(account.partner) for account in configuration.accounts}
+    url = scratch.warehouse.url
     with psycopg.connect(url) as target:
         copy_inputs(stored, target, _INPUT_SCHEMAS, (*DERIVED, *_NOT_NEEDED))
         copy_rows(stored, target, "ops.sale", _PAID_SALES)
         # A row that any parse ever refused is no proof of absence; what older ones refused cannot be made again.
         newest = _NEWEST.format("t")
         copy_rows(stored, target, "ops.reject", f"t.parse_version < {newest}")
-    for account in configuration.accounts:
+    for account in scratch.configuration.accounts:
+        connector = connector_for(account.partner)
         told(f"parse {account.name}")
         try:
-            parse(scratch, account, connectors[account.name])
+            parse(scratch, account, connector)
         except Stop as error:
             # What cannot be parsed has no parse here; if the warehouse has one, that is a difference.
             told(str(error))
-        for run_id, deliveries in _checked_together(stored, account.name):
-            told(f"validate {account.name}, as run {run_id} did")
+        for checked in _checked_together(stored, account.name):
+            told(f"validate {account.name}, as run {checked.run_id} did")
             with psycopg.connect(url) as target:
                 known = "SELECT r.started_at FROM ops.run AS r WHERE r.run_id = "
-                literal = psycopg.ClientCursor(stored).mogrify("%s", (run_id,))
+                literal = psycopg.ClientCursor(stored).mogrify("%s", (checked.run_id,))
                 copy_rows(
                     stored, target, "ops.hold_release",
                     f"t.released_at <= ({known}{literal}) AND NOT t.delivery_id = ANY({_ids(target)}::text[])",
                 )  # fmt: skip
-            validate(scratch, account, connectors[account.name].facts, deliveries)
-        validate(scratch, account, connectors[account.name].facts)
+            validate(scratch, account, connector.facts, checked.deliveries)
+        validate(scratch, account, connector.facts)
     with psycopg.connect(url) as target:
         copy_rows(stored, target, "ops.hold_release", f"NOT t.delivery_id = ANY({_ids(target)}::text[])")
-    facts = {account.partner: connectors[account.name].facts for account in configuration.accounts}
+    book(scratch, day, told)
+
+
+def book(context: Context, day: date, told: Callable[[str], None]) -> None:
+    """Reconcile what is accepted, and book all that follows from it but payouts and what hangs on them."""
+    facts = {account.partner: connector_for(account.partner).facts for account in context.configuration.accounts}
     told("reconcile")
-    reconcile(scratch, day, facts)
+    reconcile(context, day, facts)
     told("remit")
-    remit(scratch, day)
+    remit(context, day)
     told("accrue")
-    book_openings(scratch, day)
-    book_adjustments(scratch)
-    accrue(scratch, day)
+    book_openings(context, day)
+    book_adjustments(context)
+    accrue(context, day)
 
 
 def _ids(target: psycopg.Connection) -> str:
@@ -241,21 +246,26 @@ def _ids(target: psycopg.Connection) -> str:
     return psycopg.ClientCursor(target).mogrify("%s", (row[0] if row else [],))
 
 
-def _checked_together(stored: Connection, account: str) -> Iterator[tuple[str, list[str]]]:
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    run_id: str
+    deliveries: list[str]
+
+
+def _checked_together(stored: Connection, account: str) -> Iterator[_Checked]:
     """Yield the runs that checked deliveries of an account, in their order, each with what it checked.
 
     A check of the whole compares with what was accepted by then, so it is made again with that and no more.
     """
-    rows = stored.execute(
-        "SELECT v.run_id, array_agg(v.delivery_id ORDER BY d.observed_at, d.window_from, d.delivery_id)"
-        " FROM ops.validation AS v JOIN ops.delivery AS d USING (delivery_id)"
-        " LEFT JOIN ops.run AS r ON r.run_id = v.run_id"
-        f" WHERE d.partner_account = %s AND v.parse_version = {_NEWEST.format('v')}"
-        " GROUP BY v.run_id, r.started_at ORDER BY r.started_at, v.run_id",
-        (account,),
-    ).fetchall()
-    for run_id, deliveries in rows:
-        yield str(run_id), [str(each) for each in deliveries]  # type: ignore[attr-defined]  # an array
+    with stored.cursor(row_factory=class_row(_Checked)) as cursor:
+        yield from cursor.execute(
+            "SELECT v.run_id, array_agg(v.delivery_id ORDER BY d.observed_at, d.window_from, d.delivery_id)"
+            " AS deliveries FROM ops.validation AS v JOIN ops.delivery AS d USING (delivery_id)"
+            " LEFT JOIN ops.run AS r ON r.run_id = v.run_id"
+            f" WHERE d.partner_account = %s AND v.parse_version = {_NEWEST.format('v')}"
+            " GROUP BY v.run_id, r.started_at ORDER BY r.started_at, v.run_id",
+            (account,),
+        ).fetchall()
 
 
 def _differences(
@@ -330,8 +340,9 @@ def compared(entity: str) -> Iterator[Compared]:
         "ledger",
         "SELECT document_kind AS document, document_id AS id, kind AS account, owner,"
         " currency || '/' || scale AS asset, effective_for, component, sum(amount_minor)::bigint AS amount_minor"
-        f" FROM mart.movement WHERE entity = {named} AND document_kind IN"
-        " ('sale', 'remittance', 'opening', 'adjustment')"
+        f" FROM mart.movement WHERE entity = {named} AND"
+        " document_kind NOT IN ('payout', 'revaluation')"
+        " AND NOT (document_kind = 'write_off' AND component = 'cashback')"
         " GROUP BY 1, 2, 3, 4, 5, 6, 7 HAVING sum(amount_minor) <> 0",
         ("document", "id", "account", "owner", "asset", "effective_for", "component"),
         ("amount_minor",),

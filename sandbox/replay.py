@@ -11,8 +11,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -20,22 +19,19 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import psycopg
+from psycopg.rows import class_row
 
 from connectors.partners import connector_for
-from etl.accrue import accrue
 from etl.core.compared import Difference, compare
 from etl.core.connector import Answer, Part, Window
 from etl.core.context import Context
-from etl.core.lake import FolderLake
-from etl.core.scratch import ScratchLake, copy_inputs, scratch_warehouse
+from etl.core.scratch import copy_inputs, scratch_beside, snapshot
 from etl.core.settings import Settings
-from etl.core.warehouse import Connection, Warehouse
+from etl.core.warehouse import Connection
 from etl.installation import clock, open_installation
 from etl.land import land
 from etl.parse import parse
-from etl.reconcile import reconcile
-from etl.rederive import DERIVED, booked_through, compared
-from etl.remit import remit
+from etl.rederive import DERIVED, book, booked_through, compared
 from etl.validate import release, validate
 from sandbox.house import Place
 
@@ -66,11 +62,14 @@ WAYS = (
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
-    account: str
-    window: Window
+    partner_account: str
+    window_from: date
+    window_until: date
     observed_at: datetime
     is_secret_blanked: bool
-    parts: tuple[tuple[str, str, str], ...]
+    paths: list[str]
+    names: list[str]
+    media_types: list[str]
 
 
 def replay(
@@ -80,26 +79,15 @@ def replay(
 
     The scratch warehouse is the empty database at `scratch_url`, or that of a server of its own.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="replay-", dir=context.temporary) as name,
-        context.warehouse.transaction() as stored,
-        scratch_warehouse(Path(name) / "postgres", scratch_url) as url,
-    ):
-        stored.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        with psycopg.connect(url) as target:
+    with snapshot(context.warehouse) as stored, scratch_beside(context, scratch_url) as scratch:
+        with psycopg.connect(scratch.warehouse.url) as target:
             copy_inputs(stored, target, ("ref", "ops"), _LEFT_OUT)
-        scratch = replace(
-            context,
-            warehouse=Warehouse(url),
-            lake=ScratchLake(context.lake, FolderLake(Path(name) / "lake")),
-            temporary=Path(name) / "temporary",
-        )
         arrivals = _arrivals(_deliveries(stored), way)
         for step in range(way.step_count):
             part = arrivals[step :: way.step_count]
             told(f"{way.name}: step {step + 1} of {way.step_count}, {len(part):,} arrivals")
             _live(scratch, part, day)
-        with psycopg.connect(url) as derived:
+        with psycopg.connect(scratch.warehouse.url) as derived:
             found = [
                 difference
                 for what in compared(context.entity.name)
@@ -111,19 +99,17 @@ def replay(
 
 def _deliveries(stored: Connection) -> list[_Delivery]:
     """Return the deliveries that were accepted; what is held is in nobody's books."""
-    rows = stored.execute(
-        "SELECT d.partner_account, d.window_from, d.window_until, d.observed_at, d.is_secret_blanked,"
-        " (SELECT array_agg(ARRAY[p.object_path, p.name, p.media_type] ORDER BY p.part_no) FROM ops.delivery_part AS p"
-        "  WHERE p.delivery_id = d.delivery_id)"
-        " FROM ops.delivery AS d"
-        " WHERE EXISTS (SELECT 1 FROM ops.validation AS v WHERE v.delivery_id = d.delivery_id AND v.state = 'passed')"
-        "  OR EXISTS (SELECT 1 FROM ops.hold_release AS h WHERE h.delivery_id = d.delivery_id)"
-        " ORDER BY d.observed_at, d.delivery_id"
-    ).fetchall()
-    return [
-        _Delivery(account, Window(begin, until), observed_at, blanked, tuple(tuple(part) for part in parts))  # type: ignore[arg-type, attr-defined]  # columns of the warehouse
-        for account, begin, until, observed_at, blanked, parts in rows
-    ]
+    with stored.cursor(row_factory=class_row(_Delivery)) as cursor:
+        return cursor.execute(
+            "SELECT d.partner_account, d.window_from, d.window_until, d.observed_at, d.is_secret_blanked,"
+            " array_agg(p.object_path ORDER BY p.part_no) AS paths, array_agg(p.name ORDER BY p.part_no) AS names,"
+            " array_agg(p.media_type ORDER BY p.part_no) AS media_types"
+            " FROM ops.delivery AS d JOIN ops.delivery_part AS p USING (delivery_id)"
+            " WHERE EXISTS (SELECT 1 FROM ops.validation AS v"
+            "  WHERE v.delivery_id = d.delivery_id AND v.state = 'passed')"
+            "  OR EXISTS (SELECT 1 FROM ops.hold_release AS h WHERE h.delivery_id = d.delivery_id)"
+            " GROUP BY d.delivery_id ORDER BY d.observed_at, d.delivery_id"
+        ).fetchall()
 
 
 def _arrivals(deliveries: Sequence[_Delivery], way: Way) -> list[_Delivery]:
@@ -137,35 +123,30 @@ def _arrivals(deliveries: Sequence[_Delivery], way: Way) -> list[_Delivery]:
 
 def _live(scratch: Context, arrivals: Sequence[_Delivery], day: date) -> None:
     """Land what arrived and run all stages over it; whatever a check holds, a person has released before."""
-    of_account = defaultdict(list)
-    for each in arrivals:
-        of_account[each.account].append(each)
-    connectors = {account.name: connector_for(account.partner) for account in scratch.configuration.accounts}
     for account in scratch.configuration.accounts:
+        connector = connector_for(account.partner)
         with ExitStack() as borrowed:
             answers = [
                 Answer(
-                    each.window,
+                    Window(each.window_from, each.window_until),
                     each.observed_at,
                     tuple(
                         Part(borrowed.enter_context(scratch.lake.borrowed(path)), name, media_type)
-                        for path, name, media_type in each.parts
+                        for path, name, media_type in zip(each.paths, each.names, each.media_types, strict=True)
                     ),
                     each.is_secret_blanked,
                 )
-                for each in of_account[account.name]
+                for each in arrivals
+                if each.partner_account == account.name
             ]
-            land(scratch, account, connectors[account.name], answers)
-        parse(scratch, account, connectors[account.name])
-        validate(scratch, account, connectors[account.name].facts)
+            land(scratch, account, connector, answers)
+        parse(scratch, account, connector)
+        validate(scratch, account, connector.facts)
     with scratch.warehouse.transaction() as connection:
         held = connection.execute("SELECT delivery_id FROM ops.validation WHERE state = 'held' ORDER BY 1").fetchall()
     for (delivery_id,) in held:
         release(scratch, str(delivery_id), "replay", "accepted in the world that is replayed")
-    facts = {account.partner: connectors[account.name].facts for account in scratch.configuration.accounts}
-    reconcile(scratch, day, facts)
-    remit(scratch, day)
-    accrue(scratch, day)
+    book(scratch, day, lambda _: None)
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,10 +14,11 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
+from etl.core.context import Context
 from etl.core.embedded import EmbeddedPostgres
 from etl.core.errors import Stop
 from etl.core.lake import FolderLake, Lake, StoredObject
-from etl.core.warehouse import Connection, migrate
+from etl.core.warehouse import Connection, Warehouse, migrate
 
 # Nothing here need survive a power cut.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -80,6 +82,28 @@ def scratch_warehouse(folder: Path, url: str | None = None) -> Iterator[str]:
         yield made
     finally:
         server.remove()
+
+
+@contextlib.contextmanager
+def scratch_beside(context: Context, url: str | None = None) -> Iterator[Context]:
+    """Yield a context whose warehouse is a scratch one and whose lake is beside the real one; both are for this time.
+
+    The warehouse is the empty database at `url`, or that of a server of its own.
+    """
+    context.temporary.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="scratch-", dir=context.temporary) as name:
+        folder = Path(name)
+        with scratch_warehouse(folder / "postgres", url) as made:
+            lake = ScratchLake(context.lake, FolderLake(folder / "lake"))
+            yield replace(context, warehouse=Warehouse(made), lake=lake, temporary=folder / "temporary")
+
+
+@contextlib.contextmanager
+def snapshot(warehouse: Warehouse) -> Iterator[Connection]:
+    """Yield a connection that reads one moment of a warehouse: a stage at work is not taken for a fault."""
+    with warehouse.transaction() as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield connection
 
 
 def tables_of(connection: Connection, schemas: Sequence[str]) -> list[str]:

@@ -9,12 +9,20 @@ import psycopg
 import pytest
 
 from sandbox.replay import WAYS, main, replay
-from tests.kill.life import DAY, STAGES, Life, small_world
+from tests.adjust.desk import adjusted
+from tests.kill.life import DAY, MINE, STAGES, Life, small_world
+from tests.opening.desk import opened
 
 LIVED = (
     "reference", "rates", "clicks", "land", "parse", "validate", "release", "reconcile", "remittances",
     "remit", "accrue",
 )  # fmt: skip
+OWED = "\n".join(
+    (
+        "cashback_payable,m-old,,EUR,5.00,2026-02-10",
+        *(f"commission_receivable,{name},,EUR,0,2026-02-10" for name in MINE),
+    )
+)
 
 
 def test_the_books_are_the_same_but_for_what_was_changed_by_hand(
@@ -24,6 +32,8 @@ def test_the_books_are_the_same_but_for_what_was_changed_by_hand(
     life = Life(warehouse_url, tmp_path / "home", small_world())
     for name in LIVED:
         STAGES[name](life)
+    opened(replace(life.context, actor="Olga"), OWED, "cashback_payable:EUR=5", "commission_receivable:EUR=0")
+    adjusted(life.context, "goodwill", "member-of-click-1", "3.00")
     with psycopg.connect(life.url) as connection:
         connection.execute("UPDATE ops.transaction_version SET commission_amount = 11 WHERE transaction_id = 't2'")
     before = life.rows()
