@@ -3,7 +3,7 @@
 import os
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -11,9 +11,6 @@ from rich.text import Text
 from etl.cli.app import LOOK, SET_UP, AsJson, app, installation, out, told
 from etl.cli.layout import counted, print_json, say, tree
 from etl.installation import clock, credentials_from_environment
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command(rich_help_panel=LOOK)
