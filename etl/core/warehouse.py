@@ -48,7 +48,11 @@ class Warehouse:
                 f"the warehouse is not migrated ({error.diag.message_primary}): run `tallyback db migrate`"
             ) from error
         except psycopg.OperationalError as error:
-            raise Retry(f"the warehouse does not answer ({type(error).__name__}): is PostgreSQL up?") from error
+            raise _no_answer(error) from error
+
+
+def _no_answer(error: BaseException | None) -> Retry:
+    return Retry(f"the warehouse does not answer ({type(error).__name__}): is PostgreSQL up?")
 
 
 def lock(connection: Connection, scope: str) -> None:
@@ -108,12 +112,19 @@ def fetch(connection: Connection, query: str, schema: pa.Schema, parameters: Seq
 
 
 def migrate(url: str) -> None:
-    """Bring the warehouse at `url` to the newest schema; a second run changes nothing. Run as the owner."""
+    """Bring the warehouse at `url` to the newest schema; a second run changes nothing. Run as the owner.
+
+    Raises Retry if the server cannot be reached or does not let the login in.
+    """
     # Alembic is imported here: no stage but this one should pay for it.
     from alembic import command
     from alembic.config import Config
+    from sqlalchemy.exc import OperationalError
 
     configuration = Config()
     configuration.set_main_option("script_location", str(MIGRATIONS / "alembic"))
     configuration.attributes["url"] = url
-    command.upgrade(configuration, "head")
+    try:
+        command.upgrade(configuration, "head")
+    except OperationalError as error:
+        raise _no_answer(error.orig) from error

@@ -91,3 +91,11 @@ def test_a_missing_setting_is_one_message_and_no_traceback(monkeypatch: pytest.M
     assert result.exit_code == 1
     assert "TALLYBACK_WAREHOUSE_URL" in result.output
     assert "Traceback" not in result.output
+
+
+def test_migrating_without_a_server_is_one_message_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLYBACK_WAREHOUSE_URL", "postgresql://owner:hunter2@127.0.0.1:9/x?connect_timeout=1")
+    result = CliRunner().invoke(app, ["db", "migrate"])
+    assert result.exit_code == 75
+    assert result.output.startswith("Not now: the warehouse does not answer")
+    assert "hunter2" not in result.output

@@ -1,5 +1,6 @@
 """Promises of the warehouse: exact bulk load, roles that can do what they must and no more, migration twice."""
 
+import re
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -103,3 +104,15 @@ def test_a_server_that_is_down_is_a_retry_and_the_url_stays_secret() -> None:
     with pytest.raises(Retry) as caught, warehouse.transaction():
         pass
     assert "hunter2" not in str(caught.value)
+
+
+def test_migrating_a_server_that_does_not_let_us_in_is_the_retry_that_any_command_tells(database_url: str) -> None:
+    stranger = re.sub("//[^@/]*@", "//nobody_known:hunter2@", database_url)
+    assert "nobody_known" in stranger
+    for url in ("postgresql://owner:hunter2@127.0.0.1:9/x?connect_timeout=1", stranger):
+        with pytest.raises(Retry) as caught, Warehouse(url).transaction():
+            pass
+        with pytest.raises(Retry) as told:
+            migrate(url)
+        assert str(told.value) == str(caught.value)
+        assert "hunter2" not in str(told.value)
