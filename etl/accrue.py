@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import date
 
 from etl.core.context import Context, StageResult
-from etl.core.ledger import lock_books, post
-from etl.core.target import difference, read_facts, read_posted, target
+from etl.core.ledger import lock_books
+from etl.core.target import post_difference, read_facts, read_posted, target
 
 
 def accrue(context: Context, day: date, sales: Sequence[str] | None = None) -> StageResult:
@@ -20,16 +20,7 @@ def accrue(context: Context, day: date, sales: Sequence[str] | None = None) -> S
     with context.warehouse.transaction() as connection:
         lock_books(connection, entity)
         wanted = target(context.engine, read_facts(context, connection, sales), day)
-        flows = difference(context.engine, wanted.flows, read_posted(connection, entity, sales))
-        posted = post(
-            connection,
-            entity,
-            "sale",
-            flows,
-            run_id=context.run_id,
-            created_by=context.actor,
-            posted_at=context.known_at,
-        )
+        posted = post_difference(context, connection, "sale", wanted.flows, read_posted(connection, entity, sales))
     counts = (
         ("documents", posted.documents),
         ("entries", posted.entries),

@@ -13,20 +13,20 @@ from pathlib import Path
 import pyarrow as pa
 from psycopg.rows import dict_row
 
-from etl.core.adjustment import GIVEN, OF_OPENING, AdjustmentKind, adjustment_target
+from etl.core.adjustment import GIVEN, OF_OPENING, AdjustmentKind, adjustment_target, left_of_opening
 from etl.core.approval import identity, require_person
 from etl.core.context import Context, StageResult
 from etl.core.encryption import BoundTo, KeyRing, decrypt_bytes, encrypt_bytes
 from etl.core.errors import Stop
-from etl.core.ledger import lock_books, post
-from etl.core.money import PARTNER_SCALE, exponent, from_minor
+from etl.core.ledger import lock_books
+from etl.core.money import PARTNER_SCALE, exponent
+from etl.core.opening import MEMBER_KINDS
 from etl.core.payouts import books_day
 from etl.core.schemas import TEXT
-from etl.core.target import difference, read_posted
+from etl.core.target import post_difference, read_posted
 from etl.core.warehouse import APPROVER, Connection, fetch, lock
 
 EVIDENCE_BYTES_MAX = 25 * 1024 * 1024
-ACCOUNTS = ("cashback_pending", "cashback_confirmed", "cashback_payable")
 ADJUSTMENT = pa.schema(
     [
         ("adjustment_id", TEXT),
@@ -136,7 +136,7 @@ def approve(context: Context, adjustment_id: str) -> StageResult:
         if row["state"] == "rejected":
             raise Stop(f"adjustment {adjustment_id} was rejected by {row['said_by']}: propose it anew")
         if row["state"] == "proposed":
-            _require_opened(connection, context, row)
+            _require_opened(connection, row)
             _say(connection, context, adjustment_id, "approved", person, "")
     return book_adjustments(context)
 
@@ -161,11 +161,8 @@ def book_adjustments(context: Context) -> StageResult:
     with context.warehouse.transaction() as connection:
         lock_books(connection, entity)
         wanted = adjustment_target(connection, context.entity.base_currency)
-        flows = difference(context.engine, wanted, read_posted(connection, entity, kind="adjustment"))
-        posted = post(
-            connection, entity, "adjustment", flows,
-            run_id=context.run_id, created_by=context.actor, posted_at=context.known_at,
-        )  # fmt: skip
+        booked = read_posted(connection, entity, kind="adjustment")
+        posted = post_difference(context, connection, "adjustment", wanted, booked)
     note = f"booked: {posted.documents:,} of the adjustments" if posted.postings else ""
     return StageResult("adjust", entity, (("adjustment_postings", posted.postings),), note)
 
@@ -213,7 +210,7 @@ def _require_whole(context: Context, proposal: Proposal) -> None:
     elif proposal.kind is AdjustmentKind.RELEASE:
         allowed = ("cashback_pending", "cashback_confirmed")
     elif proposal.kind is AdjustmentKind.DECLINE:
-        allowed = ACCOUNTS
+        allowed = MEMBER_KINDS
     if proposal.account not in allowed:
         named = " or ".join(str(each) for each in allowed)
         raise Stop(f"{proposal.kind}: the account is {named}, not {proposal.account}")
@@ -235,7 +232,7 @@ def _require_known(connection: Connection, proposal: Proposal) -> None:
             raise Stop(f"adjustment {proposal.reverses} is reversed by {row[0]} already: approve or reject that one")
     if proposal.kind is not AdjustmentKind.RECEIVABLE:
         query = "SELECT 1 FROM ledger.account WHERE owner = %s AND kind = ANY(%s) LIMIT 1"
-        known = connection.execute(query, (proposal.owner, list(ACCOUNTS))).fetchone()
+        known = connection.execute(query, (proposal.owner, list(MEMBER_KINDS))).fetchone()
         payee = (
             known or connection.execute("SELECT 1 FROM pii.payee WHERE member_id = %s", (proposal.owner,)).fetchone()
         )
@@ -243,21 +240,13 @@ def _require_known(connection: Connection, proposal: Proposal) -> None:
             raise Stop(f"nothing is known of a member {proposal.owner!r}: check the id for typing mistakes")
 
 
-def _require_opened(connection: Connection, context: Context, row: dict[str, object]) -> None:
+def _require_opened(connection: Connection, row: dict[str, object]) -> None:
     """Stop if a release or decline takes more than the opening, and what was adjusted of it, left the member there."""
     amount = row["amount"]
     assert isinstance(amount, Decimal)
     if row["kind"] not in OF_OPENING or amount < 0:
         return
-    found = connection.execute(
-        "SELECT coalesce(sum(CASE WHEN p.credit = a.account_id THEN p.amount ELSE -p.amount END), 0)::bigint,"
-        " split_part(a.asset, '/', 2)::integer"
-        " FROM ledger.account AS a JOIN ledger.posting AS p ON a.account_id IN (p.debit, p.credit)"
-        " WHERE a.entity = %s AND a.owner = %s AND a.kind = %s AND split_part(a.asset, '/', 1) = %s"
-        " AND p.document_kind IN ('opening', 'adjustment') GROUP BY a.asset",
-        (context.entity.name, row["owner"], row["account"], row["currency"]),
-    ).fetchone()
-    left = from_minor(int(str(found[0])), int(str(found[1]))) if found else Decimal(0)
+    left = left_of_opening(connection, str(row["owner"]), str(row["account"]), str(row["currency"]))
     if amount > left:
         raise Stop(
             f"the opening left {row['owner']} {row['currency']} {left} in {row['account']}, less than"

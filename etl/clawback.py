@@ -7,12 +7,12 @@ from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from etl.core.clawback import Course, policy_on
+from etl.core.clawback import Course, DebtEvent, policy_on
 from etl.core.context import Context, StageResult
 from etl.core.debts import courses, read_written_off, write_off_target
-from etl.core.ledger import lock_books, post
+from etl.core.ledger import lock_books
 from etl.core.money import from_minor
-from etl.core.target import difference
+from etl.core.target import post_difference
 
 
 class NextStep(StrEnum):
@@ -49,11 +49,7 @@ def write_off_debts(context: Context, day: date) -> StageResult:
     with context.warehouse.transaction() as connection:
         lock_books(connection, entity.name)
         wanted = write_off_target(connection, entity, day)
-        flows = difference(context.engine, wanted, read_written_off(connection, entity))
-        posted = post(
-            connection, entity.name, "write_off", flows,
-            run_id=context.run_id, created_by=context.actor, posted_at=context.known_at,
-        )  # fmt: skip
+        posted = post_difference(context, connection, "write_off", wanted, read_written_off(connection, entity))
     note = f"written off, or taken back: {posted.documents:,} of members' debts" if posted.postings else ""
     return StageResult("clawback", entity.name, (("write_off_postings", posted.postings),), note)
 
@@ -70,7 +66,7 @@ def list_debts(context: Context, day: date, *, is_whole: bool = False) -> list[M
 
 
 def _member_debt(context: Context, member: str, currency: str, scale: int, found: Course, day: date) -> MemberDebt:
-    offset = sum(step.amount_minor for step in found.steps if step.event == "offset")
+    offset = sum(step.amount_minor for step in found.steps if step.event is DebtEvent.OFFSET)
     written_off = sum(minor for _, _, minor in found.written_off())
     since = min((debt.since for debt in found.debts), default=None)
     step, on = _next(context, currency, found, since, day)

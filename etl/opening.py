@@ -13,18 +13,19 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+from psycopg.rows import class_row
 
 from etl.core.approval import identity, require_person
 from etl.core.context import Context, StageResult
 from etl.core.engine import query_text
 from etl.core.errors import Stop
 from etl.core.kept import BREAK_FOUND, OPENING_BREAKS, KeptTable, keep
-from etl.core.ledger import lock_books, post
+from etl.core.ledger import lock_books
 from etl.core.money import PARTNER_SCALE, exponent
-from etl.core.opening import KINDS, MEMBER_KINDS, RECEIVABLE, opening_target
+from etl.core.opening import KINDS, MEMBER_KINDS, PAYABLE, RECEIVABLE, opening_target
 from etl.core.payouts import books_day
 from etl.core.schemas import TEXT
-from etl.core.target import difference, read_posted
+from etl.core.target import post_difference, read_posted
 from etl.core.typed_csv import Column, Line, currency, day, one_of, read_csv, signed, stop_with, text
 from etl.core.warehouse import APPROVER, Connection, copy_in, fetch, lock
 
@@ -177,11 +178,8 @@ def book_openings(context: Context, day: date) -> StageResult:
     with context.warehouse.transaction() as connection:
         lock_books(connection, entity)
         wanted = opening_target(connection, context.entity.base_currency)
-        flows = difference(context.engine, wanted, read_posted(connection, entity, kind="opening"))
-        posted = post(
-            connection, entity, "opening", flows,
-            run_id=context.run_id, created_by=context.actor, posted_at=context.known_at,
-        )  # fmt: skip
+        booked = read_posted(connection, entity, kind="opening")
+        posted = post_difference(context, connection, "opening", wanted, booked)
         found = fetch(connection, query_text("opening/break"), BREAK_FOUND)
         keep(context, connection, _BREAKS, found, day)
     counts = (("opening_postings", posted.postings), ("changed_since_opening", found.num_rows))
@@ -219,9 +217,7 @@ def misread_openings(context: Context) -> list[tuple[str, str, str]]:
             "SELECT opening_id, revision, object_path, content_hash FROM ops.opening ORDER BY opening_id, revision"
         ).fetchall()
         stored = {
-            (str(opening_id), revision): _content_hash(
-                [_stored_row(row) for row in fetch(connection, _LINES, _STORED, (opening_id, revision)).to_pylist()]
-            )
+            (str(opening_id), revision): _content_hash(_stored_rows(connection, str(opening_id), int(str(revision))))
             for opening_id, revision, _, _ in openings
         }
     found = []
@@ -239,8 +235,11 @@ def _content_hash(rows: Sequence[OpeningRow]) -> str:
     return hashlib.sha256(json.dumps(sorted(told)).encode()).hexdigest()
 
 
-def _stored_row(row: dict[str, object]) -> OpeningRow:
-    return OpeningRow(**{name: row[name] for name in OpeningRow.__slots__})  # type: ignore[arg-type]  # schema _STORED
+def _stored_rows(connection: Connection, opening_id: str, revision: int) -> list[OpeningRow]:
+    columns = ", ".join(OpeningRow.__dataclass_fields__)
+    query = f"SELECT {columns} FROM ops.opening_line WHERE opening_id = %s AND revision = %s ORDER BY line_no"
+    with connection.cursor(row_factory=class_row(OpeningRow)) as cursor:
+        return cursor.execute(query, (opening_id, revision)).fetchall()
 
 
 def _row(line: Line) -> OpeningRow:
@@ -273,7 +272,7 @@ def _row_faults(context: Context, row: OpeningRow, today: date) -> list[str]:
         found.append(fault("amount", row.amount, f"has more than {digits} digits after the point: {row.currency}"))
     if not row.amount:
         found.append(fault("amount", row.amount, "must not be zero: leave the row out"))
-    if row.amount < 0 and row.kind != "cashback_payable":
+    if row.amount < 0 and row.kind != PAYABLE:
         found.append(fault("amount", row.amount, "must not be below zero: only what is payable may be a debt"))
     return found
 

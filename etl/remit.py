@@ -16,8 +16,8 @@ from etl.core.approval import require_person
 from etl.core.context import Context, StageResult
 from etl.core.errors import Stop
 from etl.core.kept import BREAK_FOUND, REMITTANCE_BREAKS, Change, KeptTable, keep
-from etl.core.ledger import lock_books, post
-from etl.core.target import difference, read_facts, read_posted
+from etl.core.ledger import lock_books
+from etl.core.target import post_difference, read_facts, read_posted
 from etl.core.told import read_told
 from etl.core.warehouse import APPROVER, Connection, lock
 from etl.core.write_off import read_posted_write_offs, write_off_target
@@ -79,25 +79,12 @@ def remit(context: Context, day: date) -> StageResult:
         changed = keep(context, connection, _ALLOCATIONS, made.allocation, day)
         keep(context, connection, _BREAKS, found, day)
         wanted = remittance_target(context.engine, facts, told, made)
-        flows = difference(context.engine, wanted, read_posted(connection, entity, kind="remittance"))
-        postings = _post(context, connection, "remittance", flows)
+        booked = read_posted(connection, entity, kind="remittance")
+        paid = post_difference(context, connection, "remittance", wanted, booked)
         lost = write_off_target(context.engine, facts, told.write_off, made.row_state, made.payment)
-        lost = difference(context.engine, lost, read_posted_write_offs(connection, entity))
-        postings += _post(context, connection, "write_off", lost)
-    return StageResult("remit", entity, _counts(made.standing, changed, found, outcome, postings), _note(outcome))
-
-
-def _post(context: Context, connection: Connection, document_kind: str, flows: pa.Table) -> int:
-    posted = post(
-        connection,
-        context.entity.name,
-        document_kind,
-        flows,
-        run_id=context.run_id,
-        created_by=context.actor,
-        posted_at=context.known_at,
-    )
-    return posted.postings
+        given_up = post_difference(context, connection, "write_off", lost, read_posted_write_offs(connection, entity))
+    counts = _counts(made.standing, changed, found, outcome, paid.postings + given_up.postings)
+    return StageResult("remit", entity, counts, _note(outcome))
 
 
 def _counts(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from enum import StrEnum
 
 import pyarrow as pa
+from psycopg.rows import class_row
 
-from etl.core.money import member_asset, partner_asset, to_minor
-from etl.core.opening import read_rates
-from etl.core.schemas import TEXT
-from etl.core.target import POSTED, Rates
-from etl.core.warehouse import Connection, fetch
+from etl.core.flow import Flow, Side, flow_target
+from etl.core.money import exponent, member_asset, partner_asset, to_minor
+from etl.core.opening import PAYABLE, RECEIVABLE
+from etl.core.warehouse import Connection
 
 
 class AdjustmentKind(StrEnum):
@@ -31,62 +33,66 @@ GIVEN = (AdjustmentKind.GOODWILL, AdjustmentKind.BONUS, AdjustmentKind.REFERRAL)
 OF_OPENING = (AdjustmentKind.RELEASE, AdjustmentKind.DECLINE)
 """What becomes of a member's opened balance that was not payable yet."""
 
-_LINE = pa.schema(
-    [
-        ("adjustment_id", TEXT),
-        ("kind", TEXT),
-        ("owner", TEXT),
-        ("account", TEXT),
-        ("currency", TEXT),
-        ("amount", pa.decimal128(18, 4)),
-        ("effective_on", pa.date32()),
-    ]
-)
-Side = tuple[str, str]
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A row of `ops.adjustment_in_force`."""
 
-def sides(kind: AdjustmentKind, owner: str, account: str | None) -> tuple[Side, Side]:
-    """Return the accounts (kind, owner) that an amount above zero debits and credits."""
-    member = (account or "", owner)
-    if kind in GIVEN:
-        return ("goodwill_cost", ""), member
-    if kind is AdjustmentKind.RELEASE:
-        return member, ("cashback_payable", owner)
-    if kind is AdjustmentKind.DECLINE:
-        return member, ("opening", "")
-    return ("commission_receivable", owner), ("commission_income", owner)
+    adjustment_id: str
+    kind: str
+    owner: str
+    account: str | None
+    currency: str
+    amount: Decimal
+    effective_on: date
+
+    def sides(self) -> tuple[Side, Side]:
+        """Return the accounts that an amount above zero debits and credits."""
+        member = (self.account or "", self.owner)
+        if self.kind in GIVEN:
+            return ("goodwill_cost", ""), member
+        if self.kind == AdjustmentKind.RELEASE:
+            return member, (PAYABLE, self.owner)
+        if self.kind == AdjustmentKind.DECLINE:
+            return member, ("opening", "")
+        return (RECEIVABLE, self.owner), ("commission_income", self.owner)
+
+    def flow(self) -> Flow:
+        is_receivable = self.kind == AdjustmentKind.RECEIVABLE
+        asset = partner_asset(self.currency) if is_receivable else member_asset(self.currency)
+        component = self.kind if self.kind in GIVEN else "commission" if is_receivable else "cashback"
+        amount_minor = to_minor(self.amount, asset.scale)
+        return Flow(self.adjustment_id, *self.sides(), asset, amount_minor, self.effective_on, component)
 
 
 def adjustment_target(connection: Connection, base_currency: str) -> pa.Table:
     """Return the signed flows (schema POSTED) that all adjustments in force should have, each on its effective day."""
-    lines = fetch(connection, _LINES, _LINE).to_pylist()
-    if not lines:
-        return POSTED.empty_table()
-    return pa.Table.from_pylist(list(_flows(lines, read_rates(connection), base_currency)), schema=POSTED)
+    return flow_target(connection, (line.flow() for line in _lines(connection)), base_currency)
 
 
-def _flows(lines: list[dict[str, object]], rates: Rates, base_currency: str) -> Iterator[dict[str, object]]:
-    for line in lines:
-        kind, currency = AdjustmentKind(str(line["kind"])), str(line["currency"])
-        is_receivable = kind is AdjustmentKind.RECEIVABLE
-        asset = partner_asset(currency) if is_receivable else member_asset(currency)
-        account = None if line["account"] is None else str(line["account"])
-        (debit_kind, debit_owner), (credit_kind, credit_owner) = sides(kind, str(line["owner"]), account)
-        yield {
-            "document_id": line["adjustment_id"],
-            "debit_kind": debit_kind,
-            "debit_owner": debit_owner,
-            "credit_kind": credit_kind,
-            "credit_owner": credit_owner,
-            "asset": str(asset),
-            "amount": to_minor(line["amount"], asset.scale),  # type: ignore[arg-type]  # the schema says decimal
-            "effective_for": line["effective_on"],
-            "component": str(kind) if kind in GIVEN else "commission" if is_receivable else "cashback",
-            "rate": rates.factor(currency, base_currency, line["effective_on"]),  # type: ignore[arg-type]  # a date
-        }
+def left_of_opening(connection: Connection, member_id: str, account: str, currency: str) -> Decimal:
+    """Return what openings in force, and adjustments in force of them, leave a member in an account, booked or not."""
+    own = (account, member_id)
+    row = connection.execute(_OPENED, (member_id, account, currency)).fetchone()
+    assert row is not None and isinstance(row[0], Decimal)
+    left = row[0]
+    for line in _lines(connection, member_id):
+        if line.currency == currency:
+            debit, credit = line.sides()
+            left += line.amount * ((credit == own) - (debit == own))
+    return left.quantize(Decimal(1).scaleb(-exponent(currency)))
 
 
-_LINES = """
-SELECT adjustment_id, kind, owner, account, currency, amount, effective_on FROM ops.adjustment_in_force
+def _lines(connection: Connection, owner: str | None = None) -> list[_Line]:
+    with connection.cursor(row_factory=class_row(_Line)) as cursor:
+        return cursor.execute(_LINES, (owner, owner)).fetchall()
+
+
+_LINES = f"""
+SELECT {", ".join(_Line.__dataclass_fields__)} FROM ops.adjustment_in_force
+WHERE %s::text IS NULL OR owner = %s
 ORDER BY adjustment_id
+"""
+_OPENED = """
+SELECT coalesce(sum(amount), 0) FROM ops.opening_in_force WHERE owner = %s AND kind = %s AND currency = %s
 """

@@ -13,8 +13,8 @@ import pyarrow as pa
 from etl.core.clawback import Course, Document, Lines, Movement, course
 from etl.core.configuration import ClawbackPolicy, Entity
 from etl.core.engine import query_text
+from etl.core.flow import Flow, flow_target
 from etl.core.money import Asset
-from etl.core.opening import read_rates
 from etl.core.schemas import TEXT
 from etl.core.target import POSTED, read_posted
 from etl.core.warehouse import Connection, fetch
@@ -67,24 +67,15 @@ def write_off_target(connection: Connection, entity: Entity, day: date) -> pa.Ta
     """Return the signed flows (schema POSTED) that write-offs of members' debts should have as of `day`."""
     if not any(_writes_off(policy) for policy in entity.clawback):
         return POSTED.empty_table()
-    rates = read_rates(connection)
-    rows = [
-        {
-            "document_id": write_off_id(member, document),
-            "debit_kind": "clawback_write_off",
-            "debit_owner": "",
-            "credit_kind": "cashback_payable",
-            "credit_owner": member,
-            "asset": str(asset),
-            "amount": minor,
-            "effective_for": on,
-            "component": "cashback",
-            "rate": rates.factor(asset.currency, entity.base_currency, on),
-        }
+    flows = (
+        Flow(
+            write_off_id(member, document), ("clawback_write_off", ""), ("cashback_payable", member), asset, minor, on,
+            "cashback",
+        )
         for member, asset, found in courses(connection, entity, day)
         for document, on, minor in found.written_off()
-    ]
-    return pa.Table.from_pylist(rows, schema=POSTED)
+    )  # fmt: skip
+    return flow_target(connection, flows, entity.base_currency)
 
 
 def read_written_off(connection: Connection, entity: Entity) -> pa.Table:

@@ -17,6 +17,7 @@ from etl.core.configuration import Configuration
 from etl.core.context import Context
 from etl.core.engine import Engine, Relation
 from etl.core.errors import Stop
+from etl.core.ledger import PostedCounts, post
 from etl.core.money import PARTNER_SCALE, conversion_rate, exponent
 from etl.core.schemas import (
     CASHBACK_RULE,
@@ -286,6 +287,21 @@ def target(engine: Engine, facts: Facts, day: date) -> Target:
 def difference(engine: Engine, wanted: pa.Table, posted: pa.Table) -> pa.Table:
     """Return target minus posted as flows for `etl.core.ledger.post`; empty if the books are as they should be."""
     return engine.run("accrue/difference", {"target": wanted, "posted": posted})
+
+
+def post_difference(
+    context: Context, connection: Connection, document_kind: str, wanted: pa.Table, posted: pa.Table
+) -> PostedCounts:
+    """Post target minus posted for documents of a kind; whoever calls holds the lock of the entity's books."""
+    return post(
+        connection,
+        context.entity.name,
+        document_kind,
+        difference(context.engine, wanted, posted),
+        run_id=context.run_id,
+        created_by=context.actor,
+        posted_at=context.known_at,
+    )
 
 
 def read_facts(context: Context, connection: Connection, sales: Sequence[str] | None = None) -> Facts:

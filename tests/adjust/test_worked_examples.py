@@ -112,6 +112,26 @@ def test_what_was_opened_and_not_payable_is_released_or_declined_and_no_more(
         approve(_as(here, "Noah"), more)
 
 
+def test_what_is_approved_and_not_booked_yet_is_no_longer_there_to_release(warehouse_url: str, tmp_path: Path) -> None:
+    """Two are approved at once, or the first approval died before it was booked: together no more than was opened."""
+    here = desk(warehouse_url, tmp_path)
+    opened(here, MEMBERS + PARTNERS, *CONTROL, CONTROL_PARTNERS)
+    given = adjusted(here, "bonus", "m1", "0.50", account="confirmed")
+    first = proposed(here, "release", "m1", "3.00", account="confirmed")
+    with psycopg.connect(warehouse_url) as connection:
+        connection.execute("INSERT INTO ops.adjustment_verdict VALUES (%s, 'approved', 'Noah', now(), '')", (first,))
+    second = proposed(here, "decline", "m1", "1.51", account="confirmed")
+    with pytest.raises(Stop, match=r"the opening left m1 EUR 1.50 in cashback_confirmed, less than 1.51"):
+        approve(_as(here, "Noah"), second)
+    released = proposed(here, "decline", "m1", "15.51", account="payable")
+    with pytest.raises(Stop, match=r"the opening left m1 EUR 15.50 in cashback_payable, less than 15.51"):
+        approve(_as(here, "Noah"), released)
+    back = reverse(_as(here, "Mia"), given, "not due", date(2026, 4, 2), _letter(here), KEYRING)
+    approve(_as(here, "Noah"), back)
+    with pytest.raises(Stop, match=r"the opening left m1 EUR 1.00 in cashback_confirmed, less than 1.51"):
+        approve(_as(here, "Noah"), second)
+
+
 def test_a_corrected_receivable_is_paid_by_a_remittance_that_names_it(warehouse_url: str, tmp_path: Path) -> None:
     here = desk(warehouse_url, tmp_path)
     write(warehouse_url, world([version("10", "approved")]))
