@@ -12,7 +12,7 @@ import pytest
 
 from tests.models.events import RULE, Books, amounts, books, order
 from tests.reconcile.naive import Delivery, Row
-from tests.reconcile.worlds import at, click, delivery, model, program, told, world
+from tests.reconcile.worlds import at, click, delivery, model, program, versioned, world
 
 REFS = [f"reference-of-{each}" for each in "abcdefghjkmnpqr"][:14]
 A, B, C, D, E, F, G, H, P, J, K, Q, M, N = REFS
@@ -152,7 +152,7 @@ def test_what_an_answer_does_not_speak_of_stays() -> None:
             models=[model("kelkoo", reversal_model="aggregate", has_status=False)],
             programs=[],
         )
-        chain = [one for one in told(given).versions if one["transaction_id"] == f"2026-03-01/fr/{A}"]
+        chain = [one for one in versioned(given).versions.to_pylist() if one["transaction_id"] == f"2026-03-01/fr/{A}"]
         assert [one["commission_amount"] for one in chain] == [Decimal(10)] + ([] if later else [Decimal(0)]), later
 
 

@@ -132,9 +132,9 @@ def test_a_click_accepted_on_other_evidence_stays_and_holds_the_payout() -> None
         break_kind="unmatched", amount=found["amount"], answers=(("awin_main", "t1", ""), "unmatched"),
     )  # fmt: skip
     given = world(delivery("d1", "03-04", of("t1", 1)), clicks=CLICKS, decisions=[accepted])
-    agree(given)
-    assert not told(given).sales["awin_main:t1"]["is_payout_held"]
+    result, _ = agree(given)
+    assert not result.sales["awin_main:t1"]["is_payout_held"]
     given = world(delivery("d1", "03-04", of("t1", 1, "90")), clicks=CLICKS, decisions=[{**accepted, "answers": None}])
-    agree(given)
-    sale = told(given).sales["awin_main:t1"]
+    result, _ = agree(given)
+    sale = result.sales["awin_main:t1"]
     assert (sale["rule"], sale["is_payout_held"]) == ("decision", True)

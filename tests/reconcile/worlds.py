@@ -193,8 +193,18 @@ def decision(decision_id: str, kind: str, sale_id: str, **changed: object) -> Ro
     }
 
 
-def told(given: World) -> Result:
-    """Return what the SQL of sql/reconcile makes of a world, by the steps of the stage."""
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """What the SQL made of what partners said, before any click is looked for."""
+
+    models: pa.Table
+    moved: pa.Table
+    observation: pa.Table
+    versions: pa.Table
+
+
+def versioned(given: World) -> Versioned:
+    """Return the versions that the SQL of sql/reconcile makes of a world, by the steps of the stage."""
     zone = ZoneInfo(given.books_zone)
     rows = [{**one, "delivery_id": each.delivery_id} for each in given.deliveries for one in each.rows]
     scopes = [
@@ -230,21 +240,27 @@ def told(given: World) -> Result:
     moved = moved_keys(given.aliases)
     refused = pa.Table.from_pylist(rejected, schema=REJECTED_KEY)
     versions = versions_of(ENGINE, observation, scope, refused, models, moved)
+    return Versioned(models, moved, observation, versions)
+
+
+def told(given: World) -> Result:
+    """Return what the SQL of sql/reconcile makes of a world, by the steps of the stage."""
+    said = versioned(given)
     clicks = {"tracked_click": pa.Table.from_pylist(given.clicks, schema=CLICK)}
     seals = [] if given.sealed_until is None else [{"sealed_until": given.sealed_until}]
     result = matched(
         ENGINE,
         Matching(
-            current_row=run_step(ENGINE, "current_row", {"version": versions, "moved_key": moved}, {}),
+            current_row=run_step(ENGINE, "current_row", {"version": said.versions, "moved_key": said.moved}, {}),
             program=pa.Table.from_pylist(given.programs, schema=PROGRAM),
             click=run_step(ENGINE, "click", clicks, {}),
             conversion=pa.Table.from_pylist(given.conversions, schema=CONVERSION),
             seal=pa.Table.from_pylist(seals, schema=SEAL),
-            partner_model=models,
+            partner_model=said.models,
             day=given.day,
             books_zone=given.books_zone,
             base_currency="EUR",
-            conflict=run_step(ENGINE, "conflict", {"observation": observation}, {}).cast(CONFLICT),
+            conflict=run_step(ENGINE, "conflict", {"observation": said.observation}, {}).cast(CONFLICT),
             decision=pa.Table.from_pylist(
                 [{**one, "acts_at": one["decided_at"]} for one in standing(given.decisions)], schema=DECISION
             ),
@@ -252,7 +268,7 @@ def told(given: World) -> Result:
         ),
     )
     return Result(
-        versions.to_pylist(),
+        said.versions.to_pylist(),
         {one["sale_id"]: one for one in result.sale.to_pylist()},
         {one["transaction_id"]: one for one in result.match.to_pylist()},
         result.breaks.to_pylist(),
