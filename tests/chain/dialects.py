@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from tests.chain.worlds import AWIN, CJ, KELKOO, KELKOO_DAYS, NETWORKS, RAKUTEN, Report
+from tests.chain.reported import AWIN, CJ, KELKOO, KELKOO_DAYS, NETWORKS, RAKUTEN, Report
 from tests.parse.answers import (
     awin_row,
     cj_answer,

@@ -33,7 +33,8 @@ from etl.reference import load_aliases, load_programs, load_rules
 from etl.validate import release, validate
 from etl.verify import verify
 from tests.chain.dialects import ZONES, content_of
-from tests.chain.worlds import CLOCKED, OVERLAP, Report, World
+from tests.chain.reported import CLOCKED, Report
+from tests.chain.worlds import OVERLAP, World
 from tests.reconcile.naive import Row
 
 ENTITY = Entity("house", "EUR", "Europe/Berlin")

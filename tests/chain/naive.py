@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 
 from tests.accrue import naive as accrual
 from tests.chain.dialects import ZONES
-from tests.chain.worlds import CJ, OVERLAP, RAKUTEN, Report, World
+from tests.chain.reported import CJ, RAKUTEN, Report
+from tests.chain.worlds import OVERLAP, World
 from tests.reconcile import naive as matching
 from tests.reconcile.naive import Answer, Delivery, Row
+from tests.reconcile.naive_facts import local_day
 from tests.reconcile.worlds import model
 
 MODELS = [
@@ -118,7 +120,7 @@ def facts_of(
             sale.lead["partner_account"],
             None if sale.program is None else sale.program["program_id"],
             sale.lead["occurred_at"],
-            matching.local_day(sale.lead["occurred_at"], "Europe/Berlin"),
+            local_day(sale.lead["occurred_at"], "Europe/Berlin"),
             None if sale.click is None else sale.click["clicked_at"],
             sale.member_id,
             sale.outcome,

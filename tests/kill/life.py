@@ -45,7 +45,8 @@ from etl.validate import release, validate
 from etl.verify import verify
 from tests.chain.dialects import content_of
 from tests.chain.house import ACCOUNTS, ENTITY, FACTS, SOURCE, Tracker, write_reference
-from tests.chain.worlds import WINDOWS, Report, World, at
+from tests.chain.reported import WINDOWS, Report
+from tests.chain.worlds import World, at
 from tests.payout.office import BANK, IBANS, KEYRING, FolderInbox
 from tests.reconcile.worlds import click, program, row
 from tests.remit.statements import line, statement, write_csv

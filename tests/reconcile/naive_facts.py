@@ -73,6 +73,12 @@ def acts_at(decision: Row) -> datetime:
     return when
 
 
+def is_valid(program: Row, at: datetime | None) -> bool:
+    if at is None or program["valid_from"] > at:
+        return False
+    return program["valid_until"] is None or at < program["valid_until"]
+
+
 def clock_of(world: World, row: Row) -> datetime:
     model = world.model(row["partner_account"])
     is_modified = model["version_clock"] == "modified"
