@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pydantic import SecretStr
 
-from connectors.partners.account_settings import NO_CLOCK, observed, secret, setting, split_window, whole_setting
+from connectors.partners.account_settings import NO_CLOCK, secret, setting, split_window, whole_setting
 from connectors.partners.json_elements import Json, array_elements
 from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken, Values, batches
+from connectors.partners.written_parts import whole_answer, write_part
 from connectors.transport.answer import Expects
 from connectors.transport.budget import Budget
 from connectors.transport.http import HttpClient, HttpSettings
@@ -31,13 +32,11 @@ from etl.core.connector import (
     ConnectorFacts,
     Credentials,
     FetchPlace,
-    Part,
     ReversalModel,
     VersionClock,
     Window,
 )
 from etl.core.errors import Stop
-from etl.core.redaction import blank_secrets
 
 if TYPE_CHECKING:
     from etl.core.configuration import PartnerAccount
@@ -135,16 +134,13 @@ class Awin:
             "timezone": zone,
         }
         answer = client.get(f"publishers/{publisher}/transactions/", parameters, expects=Expects.JSON)
-        content, is_blanked = blank_secrets(answer.content, client.secrets)
         name = f"transactions-{window.from_on:%Y%m%d}-{last_day:%Y%m%d}.json"
-        place.directory.mkdir(parents=True, exist_ok=True)
-        path = place.directory / name
-        path.write_bytes(content)
+        written = write_part(answer, client, place, name, "application/json")
+        what = f"{account_name}: Awin's answer for {window}"
         # Read once to its end before it counts: an error under status 200, or an array that is not whole, is no answer.
-        for _ in array_elements(path, f"{account_name}: Awin's answer for {window}"):
+        for _ in array_elements(written.part.path, what):
             pass
-        observed_at = observed(answer.answered_at, f"{account_name}: Awin's answer for {window}")
-        return Answer(window, observed_at, (Part(path, name, "application/json"),), is_blanked)
+        return whole_answer(window, [written], what)
 
     def flatten(self, parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         """Yield the transactions of the JSON arrays as text columns."""

@@ -21,9 +21,10 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 from pydantic import SecretStr
 
-from connectors.partners.account_settings import NO_CLOCK, observed, secret, setting, several, split_window
+from connectors.partners.account_settings import NO_CLOCK, secret, setting, several, split_window
 from connectors.partners.json_elements import DoubledKey, Json, whole_object
 from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken, Values, batches
+from connectors.partners.written_parts import WrittenPart, whole_answer, write_part
 from connectors.transport.http import HttpClient, HttpSettings
 from etl.core.connector import (
     Answer,
@@ -31,14 +32,12 @@ from etl.core.connector import (
     ConnectorFacts,
     Credentials,
     FetchPlace,
-    Part,
     ReversalModel,
     SignedRowLink,
     VersionClock,
     Window,
 )
 from etl.core.errors import Stop
-from etl.core.redaction import blank_secrets
 
 if TYPE_CHECKING:
     from etl.core.configuration import PartnerAccount
@@ -98,7 +97,6 @@ class Cj:
             connection=account.connection,
             authorization=SecretStr(f"Bearer {secret(account, credentials, 'token')}"),
         )
-        place.directory.mkdir(parents=True, exist_ok=True)
         with HttpClient(settings, clock=lambda: NO_CLOCK) as client:
             return [
                 _answer(client, account, account.currency, publishers, each, place)
@@ -119,25 +117,19 @@ def _answer(
     place: FetchPlace,
 ) -> Answer:
     what = f"{account.name}: CJ's answer for {window}"
-    parts: list[Part] = []
-    instants: list[datetime] = []
-    is_any_blanked = False
+    parts: list[WrittenPart] = []
     after: Json = None
     while True:
         if len(parts) == PAGES_MAX:
             raise Stop(f"{what} has more than {PAGES_MAX:,} pages; fetch shorter windows.")
         body = json.dumps({"query": _query(publishers, window, account.zone, after)}).encode()
         told = client.post("query", body, content_type="application/json", repeatable=True)
-        content, is_blanked = blank_secrets(told.content, client.secrets)
         name = f"commissions-{window.from_on:%Y%m%d}-{window.until_on:%Y%m%d}-page-{len(parts) + 1:04d}.json"
-        path = place.directory / name
-        path.write_bytes(content)
-        parts.append(Part(path, name, f"application/json;currency={currency}"))
-        instants.append(observed(told.answered_at, what))
-        is_any_blanked = is_any_blanked or is_blanked
-        page = _page(path, what)
+        written = write_part(told, client, place, name, f"application/json;currency={currency}")
+        parts.append(written)
+        page = _page(written.part.path, what)
         if page["payloadComplete"] is True:
-            return Answer(window, min(instants), tuple(parts), is_any_blanked)
+            return whole_answer(window, parts, what)
         before, after = after, page["maxCommissionId"]
         if not isinstance(after, str) or not after or after == before:
             raise Stop(f"{what} goes on, but does not say after which record ({after!a}); ask CJ.")

@@ -19,8 +19,9 @@ import pyarrow as pa
 from lxml import etree
 from pydantic import SecretStr
 
-from connectors.partners.account_settings import NO_CLOCK, observed, secret, setting, several, split_window
+from connectors.partners.account_settings import NO_CLOCK, secret, setting, several, split_window
 from connectors.partners.rows import Broken, Values, batches
+from connectors.partners.written_parts import whole_answer, write_part
 from connectors.transport.answer import Expects
 from connectors.transport.http import HttpClient, HttpSettings
 from connectors.transport.xml import iterate_elements
@@ -30,13 +31,11 @@ from etl.core.connector import (
     ConnectorFacts,
     Credentials,
     FetchPlace,
-    Part,
     ReversalModel,
     VersionClock,
     Window,
 )
 from etl.core.errors import Stop
-from etl.core.redaction import blank_secrets
 
 if TYPE_CHECKING:
     from etl.core.configuration import PartnerAccount
@@ -81,7 +80,6 @@ class Kelkoo:
             credential="password",
             other_secrets=(password,),
         )
-        place.directory.mkdir(parents=True, exist_ok=True)
         with HttpClient(settings, clock=lambda: NO_CLOCK) as client:
             asked: dict[str, str | SecretStr] = {
                 "pageType": "custom",
@@ -110,21 +108,17 @@ def _answer(
 ) -> Answer:
     last_day = split_window(window, 1)[-1].from_on
     days = {"from": window.from_on.isoformat(), "to": last_day.isoformat()}
-    parts, instants, is_any_blanked = [], [], False
+    what = f"{account_name}: Kelkoo's answer for {window}"
+    parts = []
     for country in countries:
-        what = f"{account_name}: Kelkoo's answer for {country}, {window}"
         told = client.get(_SERVICE, {**asked, **days, "countries": country}, expects=Expects.XML)
-        content, is_blanked = blank_secrets(told.content, client.secrets)
         name = f"tracking-{country}-{window.from_on:%Y%m%d}-{last_day:%Y%m%d}.xml"
-        path = place.directory / name
-        path.write_bytes(content)
+        written = write_part(told, client, place, name, f"text/xml;country={country};currency={asked['currency']}")
         # Read once to its end before it counts: what is left out is zero, so half an answer would take money back.
-        for _ in _trackings(path, what):
+        for _ in _trackings(written.part.path, f"{what}, {country}"):
             pass
-        parts.append(Part(path, name, f"text/xml;country={country};currency={asked['currency']}"))
-        instants.append(observed(told.answered_at, what))
-        is_any_blanked = is_any_blanked or is_blanked
-    return Answer(window, min(instants), tuple(parts), is_any_blanked)
+        parts.append(written)
+    return whole_answer(window, parts, what)
 
 
 def _trackings(path: Path, what: str) -> Iterator[etree._Element]:

@@ -14,6 +14,7 @@ Quirks: fields appear over the years (all are read by name); `reference` is '' i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,6 @@ from pydantic import SecretStr
 
 from connectors.partners.account_settings import (
     NO_CLOCK,
-    observed,
     secret,
     setting,
     several,
@@ -32,6 +32,7 @@ from connectors.partners.account_settings import (
     whole_setting,
 )
 from connectors.partners.rows import Broken, Values, batches
+from connectors.partners.written_parts import WrittenPart, whole_answer, write_part
 from connectors.transport import answer as transport
 from connectors.transport.http import HttpClient, HttpSettings
 from connectors.transport.soap import SOAP_ENCODING, SoapClient
@@ -42,13 +43,11 @@ from etl.core.connector import (
     ConnectorFacts,
     Credentials,
     FetchPlace,
-    Part,
     ReversalModel,
     VersionClock,
     Window,
 )
 from etl.core.errors import Retry, Stop
-from etl.core.redaction import blank_secrets
 
 if TYPE_CHECKING:
     from etl.core.configuration import PartnerAccount
@@ -113,7 +112,6 @@ class TradeTracker:
         page_rows = whole_setting(account, credentials, "page_rows", 1, _PAGE_ROWS_MAX, _PAGE_ROWS)
         sites = several(account, "site_ids")
         _check_sites(account, sites)
-        place.directory.mkdir(parents=True, exist_ok=True)
         with HttpClient(settings, clock=lambda: NO_CLOCK) as http:
             service = SoapClient(WSDL, http)
             service.call(
@@ -129,8 +127,7 @@ class TradeTracker:
                 for site in sites
                 for page in _Site(service, http, account.name, site, window, page_rows).pages(place)
             ]
-        observed_at = min(observed(each.answered_at, f"{account.name}: TradeTracker's answer") for each in pages)
-        return (Answer(window, observed_at, tuple(p.part for p in pages), any(p.is_blanked for p in pages)),)
+        return (whole_answer(window, [each.written for each in pages], f"{account.name}: TradeTracker's answer"),)
 
     def flatten(self, parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         """Yield the transactions of the SOAP answers as text columns."""
@@ -157,14 +154,12 @@ def _check_sites(account: PartnerAccount, sites: Sequence[str]) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
 class _Page:
     """A page on local disk, with the ids on it in order."""
 
-    def __init__(self, part: Part, answered_at: datetime, ids: Sequence[str | None], *, is_blanked: bool) -> None:
-        self.part = part
-        self.answered_at = answered_at
-        self.ids = ids
-        self.is_blanked = is_blanked
+    written: WrittenPart
+    ids: Sequence[str | None]
 
 
 class _Site:
@@ -224,12 +219,9 @@ class _Site:
 
     def _page(self, number: int, offset: int, place: FetchPlace) -> _Page:
         answer = self._ask(offset, self._page_rows)
-        content, is_blanked = blank_secrets(answer.content, self._http.secrets)
         name = f"site-{self._site}-{self._window.from_on:%Y%m%d}-page-{number + 1:04d}.xml"
-        path = place.directory / name
-        path.write_bytes(content)
-        part = Part(path, name, f"text/xml;site={self._site}")
-        return _Page(part, answer.answered_at, _ids(content, self._who), is_blanked=is_blanked)
+        written = write_part(answer, self._http, place, name, f"text/xml;site={self._site}")
+        return _Page(written, _ids(written.part.path, self._who))
 
     def _ask(self, offset: int, limit: int) -> transport.Answer:
         last_day = split_window(self._window, 1)[-1].from_on
@@ -248,7 +240,7 @@ class _Site:
         )
 
 
-def _ids(content: bytes, what: str) -> list[str | None]:
+def _ids(content: bytes | Path, what: str) -> list[str | None]:
     return [_text(each.find("{*}ID")) for each in _items(content, what)]
 
 
