@@ -17,14 +17,13 @@ from etl.core.reference_table import (
     TERMS,
     ReferenceTable,
     Row,
-    disagreements,
+    faults_together,
     faults_within,
     in_force_faults,
     key_of,
-    overlaps,
 )
 from etl.core.schemas import ALIAS
-from etl.core.typed_csv import Column, Value, day, one_of, read_csv, stop_with, text, whole
+from etl.core.typed_csv import Column, Value, day, one_of, read_rows, stop_with, text, whole
 from etl.core.warehouse import Connection, copy_in, fetch, lock
 
 _CORRECT = "what follows from it so far would change. Load the {} as a correction: `tallyback rules correct FILE`"
@@ -75,7 +74,7 @@ def load_aliases(context: Context, csv_path: Path) -> StageResult:
     revision says something else, or the aliases in force contradict one another.
     """
     names = ALIAS.names
-    told = [(line.number, dict(zip(names, line.values, strict=True))) for line in read_csv(csv_path, _ALIAS_COLUMNS)]
+    told = read_rows(csv_path, _ALIAS_COLUMNS)
     accounts = {account.name for account in context.configuration.accounts}
     wrong: list[str] = []
     with context.warehouse.transaction() as connection:
@@ -107,16 +106,14 @@ def load_aliases(context: Context, csv_path: Path) -> StageResult:
 
 
 def _load(context: Context, path: Path, relation: ReferenceTable) -> StageResult:
-    lines = read_csv(path, relation.columns)
-    names = [column.name for column in relation.columns]
-    told = [(line.number, dict(zip(names, line.values, strict=True))) for line in lines]
+    told = read_rows(path, relation.columns)
     faults = list(faults_within(told, relation))
     with context.warehouse.transaction() as connection:
         lock(connection, f"reference:{relation.table}")
         known = {
             key_of(row, relation): row
             for row in fetch(
-                connection, f"SELECT {', '.join(names)} FROM {relation.table}", relation.schema
+                connection, f"SELECT {', '.join(relation.schema.names)} FROM {relation.table}", relation.schema
             ).to_pylist()
         }
         new: list[Row] = []
@@ -130,8 +127,7 @@ def _load(context: Context, path: Path, relation: ReferenceTable) -> StageResult
                 faults += _faults_of_change(number_, before, row, context.known_at, relation)
                 changed.append(row)
         after = {**known, **{key_of(row, relation): row for _, row in told}}
-        faults += overlaps(after.values(), relation)
-        faults += disagreements(after.values(), relation)
+        faults += faults_together(after.values(), relation)
         stop_with(path, faults)
         copy_in(connection, relation.table, pa.Table.from_pylist(new, schema=relation.schema))
         _update(connection, changed, relation)

@@ -18,14 +18,13 @@ from etl.core.reference_table import (
     TERMS,
     ReferenceTable,
     Row,
-    disagreements,
+    faults_together,
     faults_within,
     in_force_faults,
     key_of,
-    overlaps,
 )
 from etl.core.schemas import TEXT
-from etl.core.typed_csv import read_csv, read_text, stop_with
+from etl.core.typed_csv import read_rows, read_text, stop_with
 from etl.core.warehouse import Connection, copy_in, fetch
 
 _TABLES = {"cashback_rule": RULES, "contract_term": TERMS}
@@ -51,16 +50,11 @@ def table_of(path: Path) -> ReferenceTable:
 
 def differing_rows(connection: Connection, path: Path, relation: ReferenceTable) -> list[Row]:
     """Return the rows of a CSV that are not as they are known now; Stop with every fault if there is one."""
-    names = [column.name for column in relation.columns]
-    lines = read_csv(path, relation.columns)
-    told = [(line.number, dict(zip(names, line.values, strict=True))) for line in lines]
+    told = read_rows(path, relation.columns)
     latest = {key_of(row, relation): row for row in _latest(connection, relation)}
     rows = [row for _, row in told if latest.get(key_of(row, relation)) != row]
     after = {**latest, **{key_of(row, relation): row for row in rows}}
-    faults = [
-        *faults_within(told, relation), *overlaps(after.values(), relation), *disagreements(after.values(), relation)
-    ]  # fmt: skip
-    stop_with(path, faults)
+    stop_with(path, [*faults_within(told, relation), *faults_together(after.values(), relation)])
     if not rows:
         raise Stop(f"{path}: every {relation.what} in it is as it is known: there is nothing to correct")
     return rows

@@ -117,12 +117,11 @@ def faults_within(told: Sequence[tuple[int, Row]], relation: ReferenceTable) -> 
             yield f"line {number_}, column valid_until: {end.isoformat()}Z is not after valid_from"
 
 
-def overlaps(rows: Iterable[Row], relation: ReferenceTable) -> Iterable[str]:
+def _overlaps(rows: Sequence[Row], relation: ReferenceTable) -> Iterable[str]:
     """Yield a fault for each two rows that hold at one instant where only one may."""
-    listed = list(rows)
     for scope in relation.exclusive:
         groups: dict[tuple[Value, ...], list[Row]] = defaultdict(list)
-        for row in listed:
+        for row in rows:
             groups[tuple(row[name] for name in scope)].append(row)
         for group in groups.values():
             group.sort(key=lambda row: str(row["valid_from"]))
@@ -137,16 +136,22 @@ def overlaps(rows: Iterable[Row], relation: ReferenceTable) -> Iterable[str]:
                     )
 
 
+def faults_together(rows: Iterable[Row], relation: ReferenceTable) -> list[str]:
+    """Return what is amiss with rows that are to be known: two hold where one may, or differ where they must not."""
+    listed = list(rows)
+    return [*_overlaps(listed, relation), *_disagreements(listed, relation)]
+
+
 def in_force_faults(connection: Connection, relation: ReferenceTable) -> list[str]:
     """Return what is amiss with rules or terms as they are in force, corrections applied."""
     if not relation.promised:
         return []
     names = ", ".join(relation.schema.names)
     rows = fetch(connection, f"SELECT {names} FROM {relation.table}_in_force", relation.schema).to_pylist()
-    return [*overlaps(rows, relation), *disagreements(rows, relation)]
+    return faults_together(rows, relation)
 
 
-def disagreements(rows: Iterable[Row], relation: ReferenceTable) -> Iterable[str]:
+def _disagreements(rows: Iterable[Row], relation: ReferenceTable) -> Iterable[str]:
     """Yield a fault for each two that hold at one instant in one scope and differ where they must not."""
     if relation.agreeing is None:
         return

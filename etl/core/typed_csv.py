@@ -171,6 +171,12 @@ def read_csv(path: Path, columns: Sequence[Column]) -> list[Line]:
     return lines
 
 
+def read_rows(path: Path, columns: Sequence[Column]) -> list[tuple[int, dict[str, Value]]]:
+    """Return the lines of such a file as `read_csv` does, each its number and its values by column."""
+    names = [column.name for column in columns]
+    return [(line.number, dict(zip(names, line.values, strict=True))) for line in read_csv(path, columns)]
+
+
 def _header_faults(header: Sequence[str], columns: Sequence[Column]) -> list[str]:
     expected = [column.name for column in columns]
     needed = {column.name for column in columns if not column.may_be_missing}
