@@ -215,8 +215,9 @@ def _is_known(row: Row, verdict: Verdict, person: str) -> bool:
         row["state"] != BreakState.OPEN
         and row["decision_kind"] == verdict.kind
         and _is_person(row["decided_by"], person)
+        and row["click_id"] == verdict.click_id
         and row["until_on"] == verdict.until_on
-        and (verdict.claim_amount is None or row["claim_amount"] == verdict.claim_amount)
+        and row["claim_amount"] == _claim(row, verdict)
     )
 
 

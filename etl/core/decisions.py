@@ -94,6 +94,7 @@ STATED_BREAK = pa.schema(
         ("decided_at", INSTANT),
         ("agreed_by", TEXT),
         ("reason", TEXT),
+        ("click_id", TEXT),
         ("until_on", pa.date32()),
         ("claim_amount", AMOUNT),
         ("is_reopened", pa.bool_()),

@@ -8,7 +8,7 @@ SELECT encode(sha256(convert_to(concat_ws('|', b.evidence_hash, b.amount, b.curr
        b.currency, b.evidence_hash, b.opened_on, b.opened_run,
        greatest(%(day)s - b.opened_on, 0) AS age_days,
        coalesce(k.state, 'open') AS state, k.decision_id, k.decision_kind, k.decided_by, k.decided_at, k.agreed_by,
-       k.reason, k.until_on, k.claim_amount,
+       k.reason, w.click_id, k.until_on, k.claim_amount,
        -- Said of what the break no longer says.
        coalesce(NOT k.is_covering AND NOT k.is_proposed, false) AS is_reopened,
        CASE WHEN NOT k.is_covering THEN k.seen_expected END AS seen_expected,
@@ -22,3 +22,4 @@ FROM ops.break AS b
 LEFT JOIN ops.stated_break(%(day)s) AS k
     ON k.partner_account = b.partner_account AND k.transaction_id = b.transaction_id AND k.line_id = b.line_id
     AND k.kind = b.kind
+LEFT JOIN ops.decision AS w ON w.decision_id = k.decision_id

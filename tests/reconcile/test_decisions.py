@@ -17,12 +17,12 @@ from etl.core.configuration import Configuration, Entity
 from etl.core.context import Context
 from etl.core.decisions import ALLOWED, BreakFilter, BreakState, DecisionKind, read_breaks
 from etl.core.embedded import EmbeddedPostgres
-from etl.core.engine import Engine
 from etl.core.errors import Stop
 from etl.core.kept import REMITTANCE_BREAKS
 from etl.core.lake import FolderLake
 from etl.core.warehouse import APPROVER, Warehouse
 from etl.decide import Recorded, Verdict, agree, decide, decisions, preview, proposals, refuse, undo
+from tests.engine import ENGINE
 from tests.reconcile.naive import Row
 from tests.reconcile.worlds import at
 
@@ -64,7 +64,7 @@ class Desk:
         return {one["transaction_id"]: one["state"] for one in self.listed(day)}
 
     def chosen(self, **only: object) -> BreakFilter:
-        return BreakFilter(**{"partner_account": self.account, "states": (BreakState.OPEN,), **only})  # type: ignore[arg-type]
+        return BreakFilter(**{"partner_account": self.account, "states": (BreakState.OPEN,), **only})  # type: ignore[arg-type]  # a test names the fields it means
 
     def decided(self) -> list[Row]:
         return [one for one in decisions(self.context, limit=500) if one["partner_account"] == self.account]
@@ -90,7 +90,7 @@ def place(
         configuration=Configuration(Entity("shop", "EUR", "Europe/Berlin"), (), (), (), "hash"),
         warehouse=Warehouse(postgres.create_database(name, template=migrated_template)),
         lake=FolderLake(folder / "lake"),
-        engine=Engine(),
+        engine=ENGINE,
         temporary=folder,
         actor="Clara Clerk",
     )
@@ -136,6 +136,22 @@ def test_a_dispute_stays_listed_with_its_age_and_claim_until_the_partner_says_so
     assert (after["state"], after["claim_amount"]) == ("disputed", Decimal("0.9000"))
     undo(desk.context, DAY, str(after["decision_id"]), "they are right")
     assert desk.states(DAY + timedelta(days=3)) == {"t1": "open"}
+
+
+def test_another_click_or_another_claim_is_another_word(desk: Desk) -> None:
+    desk.put("t1", "10")
+    (name,) = desk.names()
+    assert decide(desk.context, DAY, [name], Verdict(DecisionKind.ACCEPT_CLICK, "so", "click-1")).is_new
+    assert not decide(desk.context, DAY, [name], Verdict(DecisionKind.ACCEPT_CLICK, "so", "click-1")).is_new
+    with pytest.raises(Stop, match="decided accept_click"):
+        decide(desk.context, DAY, [name], Verdict(DecisionKind.ACCEPT_CLICK, "no, so", "click-2"))
+    desk.put("t2", "3", "commission_differs")
+    name = desk.names()[-1]
+    part = Verdict(DecisionKind.DISPUTE, "the contract says 10 %", claim_amount=Decimal(2))
+    assert [decide(desk.context, DAY, [name], part).is_new for _ in range(2)] == [True, False]
+    # Without a claim it is all at stake.
+    assert decide(desk.context, DAY, [name], replace(part, claim_amount=None)).is_new
+    assert desk.listed()[-1]["claim_amount"] == Decimal("3.0000")
 
 
 def test_more_at_stake_than_was_seen_is_an_open_break_that_says_what_was_decided(desk: Desk) -> None:
