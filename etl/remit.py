@@ -20,7 +20,7 @@ from etl.core.ledger import lock_books
 from etl.core.target import post_difference, read_facts, read_posted
 from etl.core.told import read_told
 from etl.core.warehouse import APPROVER, Connection, lock
-from etl.core.write_off import read_posted_write_offs, write_off_target
+from etl.core.write_off import read_posted_write_offs
 
 _ALLOCATIONS = KeptTable(
     "ops.remittance_allocation",
@@ -81,8 +81,8 @@ def remit(context: Context, day: date) -> StageResult:
         wanted = remittance_target(context.engine, facts, told, made)
         booked = read_posted(connection, entity, kind="remittance")
         paid = post_difference(context, connection, "remittance", wanted, booked)
-        lost = write_off_target(context.engine, facts, told.write_off, made.row_state, made.payment)
-        given_up = post_difference(context, connection, "write_off", lost, read_posted_write_offs(connection, entity))
+        written_off = read_posted_write_offs(connection, entity)
+        given_up = post_difference(context, connection, "write_off", made.write_off, written_off)
     counts = _counts(made.standing, changed, found, outcome, paid.postings + given_up.postings)
     return StageResult("remit", entity, counts, _note(outcome))
 

@@ -26,7 +26,6 @@ from etl.core.target import Facts, difference, read_facts, read_posted, target
 from etl.core.told import Told, read_told
 from etl.core.warehouse import Connection, fetch
 from etl.core.write_off import read_posted_write_offs
-from etl.core.write_off import write_off_target as commission_write_offs
 
 _HASHED_ENTRY = pa.schema([*ENTRY, pa.field("previous_hash", TEXT), pa.field("hash", TEXT)])
 _PAYOUT = pa.schema(
@@ -182,8 +181,7 @@ def _remittances(context: Context, money: _Money, day: date) -> Iterator[Check]:
     wanted = remittance_target(engine, money.facts, money.told, made)
     differing = difference(engine, wanted, money.posted)
     yield _none("posted = target for every remittance", differing, "document_id")
-    lost = commission_write_offs(engine, money.facts, money.told.write_off, made.row_state, made.payment)
-    lost = difference(engine, lost, money.written_off)
+    lost = difference(engine, made.write_off, money.written_off)
     yield _none("posted = target for every write-off of commission", lost, "document_id")
     with engine.connect() as connection:
         for name, table in (("made", made.allocation), ("stored", money.stored)):

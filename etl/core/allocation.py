@@ -46,12 +46,16 @@ _PROMISE = pa.schema([("partner_account", TEXT), ("transaction_id", TEXT), ("due
 
 @dataclass(frozen=True, slots=True)
 class Allocated:
-    """What came of it: remittances as they stand, what each line pays, the same by sale, and the states of all rows."""
+    """What came of it: remittances as they stand, what each line pays, the same by sale, and the states of all rows.
+
+    `write_off` is what write-offs should have in the ledger, as signed flows (schema POSTED).
+    """
 
     standing: pa.Table
     allocation: pa.Table
     payment: pa.Table
     row_state: pa.Table
+    write_off: pa.Table
 
 
 def allocated(engine: Engine, facts: Facts, told: Told, day: date) -> Allocated:
@@ -59,9 +63,8 @@ def allocated(engine: Engine, facts: Facts, told: Told, day: date) -> Allocated:
 
     Lines that name a transaction or a payment pay it. Then, in the order their money came, lump sums pay what sums to
     them. Last, where the house or a person says so, money that nothing fits pays the oldest. What a person wrote off is
-    paid only by name. `facts.payment` is not
-    read: what is paid follows from the remittances alone. What an opening holds of a partner's debt is paid like a sale
-    that was approved on the day of the opening.
+    paid only by name. `facts.payment` is not read: what is paid follows from the remittances alone. What an opening
+    holds of a partner's debt is paid like a sale that was approved on the day of the opening.
     """
     currencies = [pc.unique(each["currency"]).to_pylist() for each in (told.remittance, facts.version, told.items.item)]
     units = currency_units({currency for each in currencies for currency in each})
@@ -87,7 +90,9 @@ def allocated(engine: Engine, facts: Facts, told: Told, day: date) -> Allocated:
         whole = _allocate_lumps(engine, told_states, units, lumps, direct, told.items, closed)
     if lumps or of_items.num_rows:
         payment = _payments(engine, with_items, whole)
-    return Allocated(standing, whole, payment, pa.concat_tables([states, of_items]))
+    rows = pa.concat_tables([states, of_items])
+    lost = write_off_target(engine, facts, told.write_off, rows, payment)
+    return Allocated(standing, whole, payment, rows, lost)
 
 
 def remittance_target(engine: Engine, facts: Facts, told: Told, made: Allocated) -> pa.Table:
@@ -131,7 +136,7 @@ def outcomes(
         "row_state": made.row_state,
         "sale": facts.sale,
         "payment": made.payment,
-        "written": written(write_off_target(engine, facts, told.write_off, made.row_state, made.payment)),
+        "written": written(made.write_off),
         "promise": _promises(made.standing, told.line),
         "account_term": pa.table([list(column) for column in columns], schema=_ACCOUNT_TERM),
         "currency_unit": currency_units(

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from etl.core.engine import Engine, Relation
 from etl.core.errors import Stop
+from etl.core.money import PARTNER_SCALE
 from etl.core.schemas import INSTANT, TEXT
 from etl.core.target import POSTED, Facts, read_posted, usable_rates
 from etl.core.warehouse import Connection, fetch
@@ -74,33 +75,17 @@ def write_off_target(
 
 def written(flows: pa.Table) -> pa.Table:
     """Return how much of each sale is written off in all (schema WRITTEN)."""
-    sums: dict[tuple[str, str], int] = {}
-    for row in flows.to_pylist():
-        key = (row["document_id"], row["asset"].partition("/")[0])
-        sums[key] = sums.get(key, 0) + row["amount"]
-    rows = [
-        {"sale_id": sale_id, "currency": currency, "written_minor": minor}
-        for (sale_id, currency), minor in sorted(sums.items())
-        if minor
-    ]
-    return pa.Table.from_pylist(rows, schema=WRITTEN)
+    summed = flows.group_by(["document_id", "asset"]).aggregate([("amount", "sum")])
+    currencies = pc.replace_substring(summed["asset"], f"/{PARTNER_SCALE}", "")
+    return pa.table([summed["document_id"], currencies, summed["amount_sum"]], schema=WRITTEN)
 
 
 def given_up(write_offs: pa.Table, row_state: pa.Table) -> pa.Table:
     """Return the transactions of sales that are written off, and since when (schema GIVEN_UP)."""
-    keys = ("sale_id", "partner_account", "currency")
-    since: dict[tuple[str, ...], date] = {}
-    for row in write_offs.to_pylist():
-        key = tuple(row[name] for name in keys)
-        since[key] = min(row["written_on"], since.get(key, date.max))
-    known = row_state.filter(pc.is_in(row_state["sale_id"], pc.unique(write_offs["sale_id"])))
-    named = known.group_by([*keys, "transaction_id"]).aggregate([]).to_pylist()
-    rows = [
-        {**{name: row[name] for name in GIVEN_UP.names if name in row}, "written_on": since[key]}
-        for row in named
-        if (key := tuple(row[name] for name in keys)) in since
-    ]
-    return pa.Table.from_pylist(rows, schema=GIVEN_UP)
+    keys = ["sale_id", "partner_account", "currency"]
+    since = write_offs.group_by(keys).aggregate([("written_on", "min")])
+    found = row_state.group_by([*keys, "transaction_id"]).aggregate([]).join(since, keys, join_type="inner")
+    return found.rename_columns({"written_on_min": "written_on"}).select(GIVEN_UP.names).cast(GIVEN_UP)
 
 
 def read_posted_write_offs(connection: Connection, entity: str) -> pa.Table:
