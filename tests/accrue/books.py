@@ -13,10 +13,10 @@ import psycopg
 from etl.accrue import accrue
 from etl.core.configuration import Configuration, Entity, PartnerAccount
 from etl.core.context import Context, StageResult
-from etl.core.engine import Engine
 from etl.core.lake import FolderLake
 from etl.core.warehouse import Warehouse
 from tests.accrue.naive import Books, Program, Rule, Sale, Term, Version, World
+from tests.engine import ENGINE
 
 NOON = datetime.fromisoformat("2026-03-01T12:00")
 BEGIN = datetime.fromisoformat("2025-01-01T00:00")
@@ -33,9 +33,7 @@ def context(
         for name, payable_on in ACCOUNTS.items()
     )
     configuration = Configuration(entity, accounts, (), (), "0" * 64)
-    return Context(
-        run_id, known_at, configuration, Warehouse(url), FolderLake(folder / "lake"), Engine(), folder, "test"
-    )
+    return Context(run_id, known_at, configuration, Warehouse(url), FolderLake(folder / "lake"), ENGINE, folder, "test")
 
 
 def sale(sale_id: str = "shop_a:1", **changes: object) -> Sale:

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from etl.accrue import accrue
-from etl.core.engine import Engine
 from etl.core.schemas import CASHBACK_RULE, COMMISSION_TOLERANCE, CONTRACT_TERM, FX_RATE, PROGRAM
 from etl.core.target import PAYMENT, PROGRAM_SETTING, SALE_FACT, VERSION_FACT, Facts, target
 from etl.verify import verify
 from tests.accrue import naive
 from tests.accrue.books import ACCOUNTS, BEGIN, context, read, rule, sale, version, world, write
+from tests.engine import ENGINE
 
 FIRST = date(2026, 3, 1)
 LAST = date(2026, 6, 1)
@@ -238,7 +238,7 @@ def _table(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
 
 def _target_books(facts: naive.World, day: date) -> naive.Books:
     out: naive.Books = {}
-    for flow in target(Engine(), _facts(facts), day).flows.to_pylist():
+    for flow in target(ENGINE, _facts(facts), day).flows.to_pylist():
         for side, sign in (("debit", 1), ("credit", -1)):
             key = (
                 flow["document_id"],

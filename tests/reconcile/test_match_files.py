@@ -12,8 +12,9 @@ import pytest
 from etl.core.errors import Stop
 from etl.core.schemas import BREAK, CLICK, CONVERSION, MATCH, PROGRAM, TRANSACTION
 from etl.match import match_files
+from tests.engine import ENGINE
 from tests.reconcile.naive import Row
-from tests.reconcile.worlds import ENGINE, at, click, conversion, program, row
+from tests.reconcile.worlds import at, click, conversion, program, row
 
 
 def write(folder: Path, transactions: list[Row]) -> tuple[Path, Path, Path, Path]:

@@ -15,13 +15,13 @@ from etl.core.configuration import Configuration, Entity, PartnerAccount
 from etl.core.connector import ChangeFeed, ConnectorFacts, ReversalModel, VersionClock
 from etl.core.context import Context, StageResult
 from etl.core.decisions import BreakFilter, DecisionKind
-from etl.core.engine import Engine
 from etl.core.errors import Stop
 from etl.core.lake import FolderLake
 from etl.core.schemas import CLICK, PROGRAM, TRANSACTION, TRANSACTION_OPTIONAL
 from etl.core.warehouse import APPROVER, Warehouse, copy_in
 from etl.decide import Verdict, decide, undo
 from etl.reconcile import reconcile
+from tests.engine import ENGINE
 from tests.opening.desk import CUT_OVER, opened
 from tests.reconcile.naive import Delivery
 from tests.reconcile.worlds import at, click, delivery, program, row
@@ -48,7 +48,7 @@ def context(warehouse_url: str, tmp_path: Path) -> Context:
         configuration=Configuration(Entity("shop", "EUR", "Europe/Berlin"), (account,), (), (), "hash"),
         warehouse=Warehouse(warehouse_url),
         lake=FolderLake(tmp_path / "lake"),
-        engine=Engine(),
+        engine=ENGINE,
         temporary=tmp_path,
         actor="Clara Clerk",
     )

@@ -11,15 +11,14 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from etl.core.alias import moved_keys
-from etl.core.engine import Engine
 from etl.core.schemas import CLICK, CONVERSION, PROGRAM, TRANSACTION
 from etl.match import CONFLICT, DECISION, SEAL, SETTLED_MATCH, Matched, Matching, matched, run_step
 from etl.reconcile import PARTNER_MODEL, REJECTED_KEY, SCOPE, versions_of
+from tests.engine import ENGINE
 from tests.reconcile.naive import Delivery, Row, World
 from tests.reconcile.naive_facts import standing
 
 DAY = date.fromisoformat("2026-06-30")
-ENGINE = Engine(memory_limit="500MB", threads=1)
 
 
 def at(text: str) -> datetime:
