@@ -48,20 +48,22 @@ def interleaved(cases: Sequence[Case], folder: Path, repeat: int, told: Callable
     best: dict[str, Timing] = {}
     for number in range(1, repeat + 1):
         for case in cases:
-            timing = _once(case, folder)
+            timing = once(case, folder)
             told(f"round {number} of {repeat}: {case.name} {timing.seconds:.2f} s, {timing.peak_mb} MB")
             known = best.get(case.name)
-            best[case.name] = timing if known is None else _better(known, timing)
+            best[case.name] = timing if known is None else better(known, timing)
     return best
 
 
-def _better(one: Timing, other: Timing) -> Timing:
+def better(one: Timing, other: Timing) -> Timing:
+    """Return the shorter time and the larger memory of two runs; CaseFailed if they did not do the same."""
     if one.rows != other.rows:
         raise CaseFailed(f"a case dealt with {one.rows:,} rows once and {other.rows:,} another time")
     return Timing(one.rows, min(one.seconds, other.seconds), max(one.peak_mb, other.peak_mb))
 
 
-def _once(case: Case, folder: Path) -> Timing:
+def once(case: Case, folder: Path) -> Timing:
+    """Return how a case did in one fresh process; raises CaseFailed naming it and what it said."""
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(case, folder, sending))
