@@ -13,6 +13,7 @@ from coverage import Coverage
 from hypothesis import settings
 
 from etl.core.embedded import EmbeddedPostgres
+from tests.warehouses import Warehouses
 
 # CI tries the same examples each time, so that it says something of the commit; everybody else tries new ones.
 settings.register_profile("ci", derandomize=True, print_blob=True)
@@ -27,8 +28,8 @@ LONGEST_FIRST = (
 """Folders and files of tests that take longest."""
 UNMEASURED = ("sandbox_stack", "kill", "test_kill.py", "chain", "world", "test_lived_month.py")
 """Folders and files whose tests run again what others run, measured: tracing them costs half as much as they do."""
-# What a test writes need not survive a power cut.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# What a test writes need not survive a power cut, nor its passwords be hard to guess: 4096 rounds cost 2 ms an entry.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "scram_iterations": "1"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -117,9 +118,15 @@ def migrated_template(postgres: EmbeddedPostgres) -> str:
     return "migrated"
 
 
+@pytest.fixture(scope="session")
+def warehouses(postgres: EmbeddedPostgres, migrated_template: str) -> Warehouses:
+    """Migrated warehouses, used one after another."""
+    return Warehouses(postgres, migrated_template)
+
+
 @pytest.fixture
-def warehouse_url(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    """The URL of a migrated and otherwise empty warehouse of this test's own."""
-    name = f"test_{secrets.token_hex(8)}"
-    yield postgres.create_database(name, template=migrated_template)
-    postgres.drop_database(name)
+def warehouse_url(warehouses: Warehouses) -> Iterator[str]:
+    """The URL of a migrated and otherwise empty warehouse that is this test's own while it runs."""
+    url = warehouses.take()
+    yield url
+    warehouses.give_back(url)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
 
-from etl.core.embedded import EmbeddedPostgres
+from tests.warehouses import Warehouses
 
 
 @pytest.fixture(scope="module")
-def shared_url(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+def shared_url(warehouses: Warehouses) -> Iterator[str]:
     """The URL of a migrated warehouse of this file's own."""
-    name = f"test_{secrets.token_hex(8)}"
-    yield postgres.create_database(name, template=migrated_template)
-    postgres.drop_database(name)
+    url = warehouses.take()
+    yield url
+    warehouses.give_back(url)

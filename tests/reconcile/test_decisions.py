@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -16,7 +15,6 @@ from etl.breaks import list_breaks
 from etl.core.configuration import Configuration, Entity
 from etl.core.context import Context
 from etl.core.decisions import ALLOWED, BreakFilter, BreakState, DecisionKind, read_breaks
-from etl.core.embedded import EmbeddedPostgres
 from etl.core.errors import Stop
 from etl.core.kept import REMITTANCE_BREAKS
 from etl.core.lake import FolderLake
@@ -25,6 +23,7 @@ from etl.decide import Recorded, Verdict, agree, decide, decisions, preview, pro
 from tests.engine import ENGINE
 from tests.reconcile.naive import Row
 from tests.reconcile.worlds import at
+from tests.warehouses import Warehouses
 
 DAY = date.fromisoformat("2026-06-30")
 NO_CASHBACK = Verdict(DecisionKind.NO_CASHBACK, "nobody clicked")
@@ -80,21 +79,19 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def place(
-    postgres: EmbeddedPostgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Context]:
-    name, folder = f"test_{secrets.token_hex(8)}", Path(tmp_path_factory.mktemp("desk"))
+def place(warehouses: Warehouses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    url, folder = warehouses.take(), Path(tmp_path_factory.mktemp("desk"))
     yield Context(
         run_id="run-1",
         known_at=at("06-30"),
         configuration=Configuration(Entity("shop", "EUR", "Europe/Berlin"), (), (), (), "hash"),
-        warehouse=Warehouse(postgres.create_database(name, template=migrated_template)),
+        warehouse=Warehouse(url),
         lake=FolderLake(folder / "lake"),
         engine=ENGINE,
         temporary=folder,
         actor="Clara Clerk",
     )
-    postgres.drop_database(name)
+    warehouses.give_back(url)
 
 
 @pytest.fixture
