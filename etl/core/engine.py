@@ -6,8 +6,9 @@ import atexit
 import ctypes
 import os
 import threading
+import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -22,7 +23,12 @@ from etl.core.errors import Stop
 # Folders of sql/ whose queries share macros, in a file of that name.
 _WITH_MACROS = frozenset({"parse", "ledger"})
 INSTANCES_MAX = 4
+STATEMENTS_MAX = 200
+SMALL_ROWS_MAX = 10_000
+"""How many rows a query may read of Arrow tables to be a small one: one that is planned for longer than it runs."""
 SQL_ROOT = Path(__file__).resolve().parent.parent.parent / "sql"
+# Of small queries alone: see `ask`.
+warnings.filterwarnings("ignore", message="Arrow output on a DB-API result makes an extra copy", category=UserWarning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class Engine:
                 connection.execute(query_text(f"{folder}/macros"))
             for relation_name, relation in relations.items():
                 register(connection, relation_name, relation)
-            return connection.sql(query_text(name), params=dict(parameters or {})).to_arrow_table()
+            return _answer(connection, query_text(name), parameters or {}, is_small=_is_small(relations.values()))
 
 
 class _Instances:
@@ -152,6 +158,51 @@ def register(connection: duckdb.DuckDBPyConnection, name: str, relation: Relatio
     if not paths:
         raise Stop(f"relation {name} has no files: give an empty table with its schema instead")
     connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT * FROM {_parquet(paths)}')
+
+
+def _answer(
+    connection: duckdb.DuckDBPyConnection, text: str, parameters: Mapping[str, Parameter], *, is_small: bool
+) -> pa.Table:
+    """Return the result of a statement over what the connection knows.
+
+    Of a small query most of the work is to read and to plan it. A relation plans it twice: to know its columns, and to
+    run it. A cursor plans it once, but copies the rows once more before they are Arrow.
+    """
+    statement = _statements.parsed(connection, text)
+    if is_small:
+        return connection.execute(statement, dict(parameters)).to_arrow_table()
+    return connection.sql(statement, params=dict(parameters)).to_arrow_table()
+
+
+def _is_small(relations: Iterable[Relation]) -> bool:
+    rows = [each.num_rows if isinstance(each, pa.Table) else None for each in relations]
+    return None not in rows and sum(each or 0 for each in rows) <= SMALL_ROWS_MAX
+
+
+class _Statements:
+    """The statements this process has run, by their text: read once, planned anew on every connection."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, duckdb.Statement] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def parsed(self, connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.Statement:
+        """Return the one statement of a text."""
+        with self._lock:
+            if text not in self._known:
+                (statement,) = connection.extract_statements(text)
+                while len(self._known) >= STATEMENTS_MAX:
+                    self._known.popitem(last=False)
+                self._known[text] = statement
+            return self._known[text]
+
+    def unlock(self) -> None:
+        """Let the child of a fork read, whatever a thread of its parent was doing."""
+        self._lock = threading.Lock()
+
+
+_statements = _Statements()
+os.register_at_fork(after_in_child=_statements.unlock)
 
 
 def _parquet(paths: Sequence[Path], *, is_by_name: bool = False) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -12,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.core.engine import Engine, query_text, register
+from etl.core.engine import Engine, _answer, query_text, register
+from etl.core.target import POSTED
 
 
 def test_a_connection_sees_nothing_of_another(tmp_path: Path) -> None:
@@ -55,6 +58,30 @@ def test_threads_do_not_meet() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(read, range(40)))
+
+
+@pytest.mark.parametrize("row_count", [0, 3])
+def test_a_small_query_and_a_large_one_give_the_same(row_count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {field.name: str(n) for field in POSTED}
+        | {"amount": 7 * (n + 1), "effective_for": date(2026, 3, n + 1), "rate": Decimal(n)}
+        for n in range(row_count)
+    ]
+    columns = [pa.array([row[field.name] for row in rows]).cast(field.type) for field in POSTED]
+    wanted = pa.table(columns, schema=POSTED)
+    small = Engine().run("accrue/difference", {"target": wanted, "posted": POSTED.empty_table()})
+    monkeypatch.setattr("etl.core.engine.SMALL_ROWS_MAX", -1)
+    large = Engine().run("accrue/difference", {"target": wanted, "posted": POSTED.empty_table()})
+    assert small.num_rows == row_count
+    assert small.schema.equals(large.schema, check_metadata=True) and small.equals(large)
+
+
+def test_parameters_are_those_of_each_run_though_the_statement_is_read_once() -> None:
+    with Engine().connect() as connection:
+        register(connection, "given", pa.table({"x": [1, 2]}))
+        said = [_answer(connection, "SELECT x + $more AS y FROM given ORDER BY y", {"more": n}, is_small=is_small)
+                for n in (1, 2) for is_small in (True, False)]  # fmt: skip
+    assert [each["y"].to_pylist() for each in said] == [[2, 3], [2, 3], [3, 4], [3, 4]]
 
 
 def test_the_memory_limit_and_the_place_to_spill_are_the_engines_own(tmp_path: Path) -> None:
