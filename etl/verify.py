@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,7 +19,8 @@ from etl.core.context import Context
 from etl.core.debts import read_written_off, write_off_target
 from etl.core.engine import Relation, register
 from etl.core.errors import Stop
-from etl.core.ledger import ENTRY, POSTING, chain_of_books, lock_books, read_accounts
+from etl.core.hash_chain import chain_of_books
+from etl.core.ledger import ENTRY, POSTING, lock_books, read_accounts
 from etl.core.money import member_asset
 from etl.core.opening import opening_target
 from etl.core.schemas import TEXT
@@ -239,19 +241,18 @@ def _border(context: Context, books: _Books) -> Iterator[Check]:
 
 def _hash_chain(context: Context, books: _Books) -> Check:
     name = "the hash chain of journal entries is unbroken"
-    stored = books.entry.sort_by([("year", "ascending"), ("number", "ascending")]).select(
-        ["year", "number", "document_kind", "document_id", "previous_hash", "hash"]
-    )
+    stored = books.entry.sort_by([("year", "ascending"), ("number", "ascending")])
     count, place = stored.num_rows, 0
-    computed = chain_of_books(context.engine, books.entry, books.posting, books.account)
-    for batch in stored.to_batches(max_chunksize=65_536):
-        columns = (column.to_pylist() for column in batch.columns)
-        for year, number, kind, document, before, own in zip(*columns, strict=True):
-            # An entry of ours hashes to what is stored only if all entries before it in its year do.
-            if next(computed) != (year, number, before, own):
-                actual = f"broken at entry {year}/{number} ({kind} {document})"
-                return Check(name, f"{count:,} entries", actual, count - place, False)
-            place += 1
+    for links in chain_of_books(context.engine, books.entry, books.posting, books.account):
+        some = stored.slice(place, links.num_rows)
+        is_same = [pc.equal(links[column], some[column]).to_numpy() for column in links.column_names]
+        # An entry of ours hashes to what is stored only if all entries before it in its year do.
+        if (broken := np.flatnonzero(~np.logical_and.reduce(is_same))).size:
+            place += int(broken[0])
+            entry = {column: stored[column][place].as_py() for column in stored.column_names}
+            actual = "broken at entry {year}/{number} ({document_kind} {document_id})".format_map(entry)
+            return Check(name, f"{count:,} entries", actual, count - place, False)
+        place += links.num_rows
     return Check(name, f"{count:,} entries", f"{place:,} entries", 0, True)
 
 

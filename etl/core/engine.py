@@ -76,7 +76,8 @@ class Engine:
         """Return the result of `sql/<name>.sql` over the named relations, in the order the query states."""
         with self.connect() as connection:
             if (folder := name.split("/")[0]) in _WITH_MACROS:
-                connection.execute(query_text(f"{folder}/macros"))
+                for macro in _statements.parsed(connection, query_text(f"{folder}/macros")):
+                    connection.execute(macro)
             for relation_name, relation in relations.items():
                 register(connection, relation_name, relation)
             return _answer(connection, query_text(name), parameters or {}, is_small=_is_small(relations.values()))
@@ -168,7 +169,7 @@ def _answer(
     Of a small query most of the work is to read and to plan it. A relation plans it twice: to know its columns, and to
     run it. A cursor plans it once, but copies the rows once more before they are Arrow.
     """
-    statement = _statements.parsed(connection, text)
+    (statement,) = _statements.parsed(connection, text)
     if is_small:
         return connection.execute(statement, dict(parameters)).to_arrow_table()
     return connection.sql(statement, params=dict(parameters)).to_arrow_table()
@@ -183,17 +184,16 @@ class _Statements:
     """The statements this process has run, by their text: read once, planned anew on every connection."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, duckdb.Statement] = OrderedDict()
+        self._known: OrderedDict[str, list[duckdb.Statement]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def parsed(self, connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.Statement:
-        """Return the one statement of a text."""
+    def parsed(self, connection: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.Statement]:
+        """Return the statements of a text."""
         with self._lock:
             if text not in self._known:
-                (statement,) = connection.extract_statements(text)
                 while len(self._known) >= STATEMENTS_MAX:
                     self._known.popitem(last=False)
-                self._known[text] = statement
+                self._known[text] = connection.extract_statements(text)
             return self._known[text]
 
     def unlock(self) -> None:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import islice
 
-import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.core.engine import Engine, Relation, keep, query_text, register
+from etl.core.binary_copy import Rows, copy_rows, rows_of
+from etl.core.engine import Engine
 from etl.core.errors import Stop
+from etl.core.hash_chain import LINK, chain
+from etl.core.journal import Chunk, Ranked, RankedFlows, in_order, ranked_flows, ranked_lanes
 from etl.core.period import closed_through, locked_months, month_of, next_month, period_states
 from etl.core.schemas import INSTANT, TEXT
 from etl.core.warehouse import Connection, copy_in, fetch, lock
-
-FIRST_HASH = "0" * 64
-"""What stands for the entry before the first one of an entity and year."""
 
 FLOW = pa.schema(
     [
@@ -78,14 +76,12 @@ POSTING = pa.schema(
         pa.field("rate", pa.decimal128(18, 12)),
     ]
 )
+_ENGINE = Engine()
+_LABELLED_POSTING = POSTING.append(pa.field("debit_label", TEXT)).append(pa.field("credit_label", TEXT))
 _LAST_ENTRY = pa.schema([("document_id", TEXT), ("entry_no", pa.int32())])
 _LAST_NUMBER = pa.schema([("year", pa.int32()), ("number", pa.int64()), ("hash", TEXT)])
-_YEAR_NUMBER = pa.schema([("year", pa.int32()), ("number", pa.int64())])
-_BOOKING = pa.schema([("effective_for", pa.date32()), ("booked_on", pa.date32())])
 # Up to here the documents of a call are named to PostgreSQL; beyond, all its entries are read once.
 _NAMED_DOCUMENTS_MAX = 20_000
-# So many texts are Python's at a time.
-_TEXTS = 65_536
 # So many documents are numbered and hashed while PostgreSQL takes in the ones before.
 _CHUNK_DOCUMENTS = 25_000
 
@@ -134,71 +130,78 @@ def post(
         "run_id": run_id,
         "created_by": created_by,
     }
+    lane = ranked_lanes(flows)
     entry_count = posting_count = 0
-    with Engine().connect() as work:
-        work.execute(query_text("ledger/macros"))
-        register(work, "flow", flows)
-        keep(work, "lane", "ledger/lane")
-        account_count = _create_accounts(connection, work, entity)
-        register(work, "account", read_accounts(connection, entity))
-        keep(work, "lane_account", "ledger/lane_account")
-        keep(work, "document", "ledger/document")
-        register(work, "booking", _bookings(connection, entity, document_kind, flows))
-        register(work, "last_entry", _last_entries(connection, document_kind, flows))
-        keep(work, "all_flow", "ledger/placed_flow")
-        # Closed before `work` is, also if PostgreSQL refuses a chunk while the next one is being made.
-        with closing(_ahead(_chunks(work, header, _last_numbers(connection, entity)))) as chunks:
-            for entries, postings in chunks:
-                copy_in(connection, "ledger.journal_entry", entries)
-                copy_in(connection, "ledger.posting", postings)
-                entry_count += entries.num_rows
-                posting_count += postings.num_rows
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        # The flows are put in order while PostgreSQL is asked for accounts and takes in new ones.
+        ordering = aside.submit(ranked_flows, flows, lane)
+        lanes, account_count = _accounts_of_lanes(connection, entity, lane)
+        last_number = _last_numbers(connection, entity)
+        ranked = ordering.result()
+        chunks = in_order(
+            ranked,
+            _bookings(connection, entity, document_kind, ranked.day.values.to_pylist()),
+            _last_entries(connection, document_kind, ranked.document.values),
+            dict(zip(last_number["year"].to_pylist(), last_number["number"].to_pylist(), strict=True)),
+            _CHUNK_DOCUMENTS,
+        )
+        last_hash = dict(zip(last_number["year"].to_pylist(), last_number["hash"].to_pylist(), strict=True))
+        for entries, postings in _ahead(_written(ranked, lanes, chunks, header, last_hash), aside):
+            copy_rows(connection, "ledger.journal_entry", entries)
+            copy_rows(connection, "ledger.posting", postings)
+            entry_count += entries.count
+            posting_count += postings.count
     if posting_count != flows.num_rows:
         raise Stop(f"{flows.num_rows} flows made {posting_count} postings: nothing was posted, report this as a defect")
-    documents = pc.count_distinct(flows["document_id"]).as_py()
-    return PostedCounts(documents, entry_count, posting_count, account_count)
+    return PostedCounts(len(ranked.document.values), entry_count, posting_count, account_count)
 
 
-def _chunks(
-    work: duckdb.DuckDBPyConnection, header: Mapping[str, str | datetime], last_number: pa.Table
-) -> Iterator[tuple[pa.Table, pa.Table]]:
+def _written(
+    flows: RankedFlows,
+    lanes: pa.Table,
+    chunks: Iterator[Chunk],
+    header: Mapping[str, str | datetime],
+    last_hash: dict[int, str],
+) -> Iterator[tuple[Rows, Rows]]:
     """Yield entries with their hashes, and their postings, some documents at a time, in the order of the books."""
-    columns = [last_number[name].to_pylist() for name in ("year", "number", "hash")]
-    numbers = dict(zip(columns[0], columns[1], strict=True))
-    hashes = dict(zip(columns[0], columns[2], strict=True))
-    document_count = work.sql("SELECT count(*) FROM document").fetchall()[0][0]
-    for first in range(1, document_count + 1, _CHUNK_DOCUMENTS):
-        work.execute(
-            "CREATE OR REPLACE TEMP TABLE placed_flow AS SELECT * FROM all_flow WHERE document_no BETWEEN ? AND ?",
-            (first, first + _CHUNK_DOCUMENTS - 1),
-        )
-        register(work, "last_number", pa.table([list(numbers), list(numbers.values())], schema=_YEAR_NUMBER))
-        made = work.sql(query_text("ledger/entry")).to_arrow_table()
-        entries = _with_constants(made, ENTRY, header)
-        register(work, "entry", entries)
-        lines = work.sql(query_text("ledger/posting")).to_arrow_table()
-        register(work, "numbered_posting", lines)
-        postings = _with_constants(lines, POSTING, header)
-        register(work, "posting", postings)
-        if unsound := work.sql(query_text("ledger/unsound_posting")).to_arrow_table().num_rows:
-            raise Stop(f"{unsound} postings have no accounts of one asset: nothing was posted, report this as a defect")
-        heads = work.sql(query_text("ledger/entry_text")).to_arrow_table()
-        before, own = [], []
-        for year, number, previous_hash, entry_hash in chain(heads, lines["line"], hashes):
-            before.append(previous_hash)
-            own.append(entry_hash)
-            numbers[year], hashes[year] = number, entry_hash
-        hashed = entries.append_column("previous_hash", pa.array(before, TEXT))
-        yield hashed.append_column("hash", pa.array(own, TEXT)), postings
+    for chunk in chunks:
+        entries = _entries(chunk, flows, header)
+        postings = _postings(chunk, flows, lanes, entries, header)
+        counted = entries.append_column("posting_count", pa.array(np.bincount(chunk.entry)))
+        heads = _ENGINE.run("ledger/entry_line", {"entry": counted}, header)
+        lines = _ENGINE.run("ledger/posting_line", {"labelled_posting": postings})
+        links = pa.concat_tables(chain(heads, lines["line"], last_hash))
+        hashed = pa.table([*entries.columns, *links.columns[2:]], names=[*ENTRY.names, *LINK.names[2:]])
+        yield rows_of(hashed), rows_of(postings.select(POSTING.names))
 
 
-def _ahead(chunks: Iterator[tuple[pa.Table, pa.Table]]) -> Generator[tuple[pa.Table, pa.Table], None, None]:
+def _entries(chunk: Chunk, flows: RankedFlows, header: Mapping[str, str | datetime]) -> pa.Table:
+    columns = {
+        "year": pa.array(chunk.year),
+        "number": pa.array(chunk.number),
+        "document_id": flows.document.values.take(chunk.document),
+        "entry_no": pa.array(chunk.entry_no),
+        "booked_on": pa.array(chunk.booked_on, pa.int32()),
+    }
+    return _with_constants(columns, ENTRY, header, len(chunk.number))
+
+
+def _postings(
+    chunk: Chunk, flows: RankedFlows, lanes: pa.Table, entries: pa.Table, header: Mapping[str, str | datetime]
+) -> pa.Table:
+    moved = flows.table.select(["amount", "effective_for", "component", "base_amount", "rate"]).take(chunk.row)
+    lane = lanes.take(flows.lane.places[chunk.row])
+    entry = entries.select(["document_id", "entry_no", "booked_on"]).take(chunk.entry)
+    columns = {name: table[name] for table in (moved, lane, entry) for name in table.column_names}
+    return _with_constants({**columns, "leg": pa.array(chunk.leg)}, _LABELLED_POSTING, header, len(chunk.row))
+
+
+def _ahead(chunks: Iterator[tuple[Rows, Rows]], aside: Executor) -> Iterator[tuple[Rows, Rows]]:
     """Yield the chunks; each next one is made in another thread while PostgreSQL takes in the one before."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        made = pool.submit(next, chunks, None)
-        while (chunk := made.result()) is not None:
-            made = pool.submit(next, chunks, None)
-            yield chunk
+    made = aside.submit(next, chunks, None)
+    while (chunk := made.result()) is not None:
+        made = aside.submit(next, chunks, None)
+        yield chunk
 
 
 def read_accounts(connection: Connection, entity: str) -> pa.Table:
@@ -206,38 +209,6 @@ def read_accounts(connection: Connection, entity: str) -> pa.Table:
     return fetch(
         connection, f"SELECT {', '.join(ACCOUNT.names)} FROM ledger.account WHERE entity = %s", ACCOUNT, (entity,)
     )
-
-
-def chain(
-    heads: pa.Table, lines: pa.ChunkedArray, last_hashes: Mapping[int, str]
-) -> Iterator[tuple[int, int, str, str]]:
-    """Yield year, number, previous hash and hash of every entry of one entity, each year a chain of its own.
-
-    `heads` is what sql/ledger/entry_text says; `lines` are those of all postings, in the order of their entries.
-    """
-    last = dict(last_hashes)
-    line = (
-        text
-        for chunk in lines.chunks
-        for start in range(0, len(chunk), _TEXTS)
-        for text in chunk[start : start + _TEXTS].to_pylist()
-    )
-    for batch in heads.to_batches(max_chunksize=_TEXTS):
-        columns = (batch.column(name).to_pylist() for name in ("year", "number", "posting_count", "text"))
-        for year, number, posting_count, text in zip(*columns, strict=True):
-            before = last.get(year, FIRST_HASH)
-            said = "\n".join(islice(line, posting_count)) or "no postings"
-            last[year] = hashlib.sha256(f"{before}\n{text}\n{said}".encode()).hexdigest()
-            yield year, number, before, last[year]
-
-
-def chain_of_books(
-    engine: Engine, entries: pa.Table, postings: pa.Table, accounts: pa.Table
-) -> Iterator[tuple[int, int, str, str]]:
-    """Yield what `chain` yields for the whole stored books of one entity, from the first entry of each year."""
-    relations: dict[str, Relation] = {"entry": entries, "posting": postings, "account": accounts}
-    lines = engine.run("ledger/stored_line", relations)
-    return chain(engine.run("ledger/entry_text", {**relations, "numbered_posting": lines}), lines["line"], {})
 
 
 def booked_days(days: Iterable[date], locked: frozenset[date], closed_through: date | None = None) -> dict[date, date]:
@@ -257,30 +228,39 @@ def booked_days(days: Iterable[date], locked: frozenset[date], closed_through: d
     return booked
 
 
-def _create_accounts(connection: Connection, work: duckdb.DuckDBPyConnection, entity: str) -> int:
-    register(work, "account", read_accounts(connection, entity))
-    missing = work.sql(query_text("ledger/new_account")).to_arrow_table()
-    named = missing.append_column("entity", pa.repeat(pa.scalar(entity, TEXT), missing.num_rows))
-    return copy_in(connection, "ledger.account", named)
+def _accounts_of_lanes(connection: Connection, entity: str, lane: Ranked) -> tuple[pa.Table, int]:
+    """Return the accounts of each lane by number and label, and how many of them are new; Stop if they do not fit."""
+    numbered = lane.values.append_column("lane_no", pa.array(np.arange(lane.values.num_rows)))
+    accounts = read_accounts(connection, entity)
+    missing = _ENGINE.run("ledger/new_account", {"lane": numbered, "account": accounts})
+    if missing.num_rows:
+        named = missing.append_column("entity", pa.repeat(pa.scalar(entity, TEXT), missing.num_rows))
+        copy_in(connection, "ledger.account", named)
+        accounts = read_accounts(connection, entity)
+    lanes = _ENGINE.run("ledger/lane_account", {"lane": numbered, "account": accounts})
+    unsound = _ENGINE.run("ledger/unsound_lane", {"lane_account": lanes, "account": accounts}, {"entity": entity})
+    if count := int(np.isin(lane.places, unsound["lane_no"].to_numpy()).sum()):
+        raise Stop(f"{count} postings have no accounts of one asset: nothing was posted, report this as a defect")
+    return lanes, missing.num_rows
 
 
-def _bookings(connection: Connection, entity: str, document_kind: str, flows: pa.Table) -> pa.Table:
+def _bookings(connection: Connection, entity: str, document_kind: str, days: list[date]) -> dict[date, date]:
     states = period_states(connection, entity)
-    days = pc.unique(flows["effective_for"]).to_pylist()
-    booked = booked_days(days, locked_months(states, document_kind), closed_through(states))
-    return pa.table([list(booked), list(booked.values())], schema=_BOOKING)
+    return booked_days(days, locked_months(states, document_kind), closed_through(states))
 
 
-def _last_entries(connection: Connection, document_kind: str, flows: pa.Table) -> pa.Table:
-    documents = pc.unique(flows["document_id"]).to_pylist()
-    named = documents if len(documents) <= _NAMED_DOCUMENTS_MAX else None
+def _last_entries(connection: Connection, document_kind: str, documents: pa.Array) -> npt.NDArray[np.int64]:
+    """Return the number of the last entry of each document, 0 if it has none."""
+    named = documents.to_pylist() if len(documents) <= _NAMED_DOCUMENTS_MAX else None
     query = """
         SELECT document_id, max(entry_no)
         FROM ledger.journal_entry
         WHERE document_kind = %s AND (%s::text[] IS NULL OR document_id = ANY(%s))
         GROUP BY document_id
     """
-    return fetch(connection, query, _LAST_ENTRY, (document_kind, named, named))
+    known = fetch(connection, query, _LAST_ENTRY, (document_kind, named, named))
+    place = pc.index_in(documents, known["document_id"])
+    return np.asarray(pc.fill_null(known["entry_no"].take(place), 0), np.int64)
 
 
 def _last_numbers(connection: Connection, entity: str) -> pa.Table:
@@ -293,11 +273,14 @@ def _last_numbers(connection: Connection, entity: str) -> pa.Table:
     return fetch(connection, query, _LAST_NUMBER, (entity,))
 
 
-def _with_constants(table: pa.Table, schema: pa.Schema, constants: Mapping[str, str | datetime]) -> pa.Table:
-    columns = [
-        pa.repeat(pa.scalar(constants[field.name], field.type), table.num_rows)
+def _with_constants(
+    columns: Mapping[str, pa.Array], schema: pa.Schema, constants: Mapping[str, str | datetime], count: int
+) -> pa.Table:
+    """Return a table of `schema`, of its columns some of which are the same in all rows."""
+    whole = [
+        pa.repeat(pa.scalar(constants[field.name], field.type), count)
         if field.name in constants
-        else table[field.name]
+        else columns[field.name].cast(field.type)
         for field in schema
     ]
-    return pa.table(columns, names=schema.names).cast(schema)
+    return pa.table(whole, schema=schema)

@@ -61,7 +61,7 @@ def lock(connection: Connection, scope: str) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
 
 
-def _identifier(table: str) -> sql.Identifier:
+def identifier(table: str) -> sql.Identifier:
     return sql.Identifier(*table.split("."))
 
 
@@ -70,7 +70,7 @@ def copy_in(connection: Connection, table: str, data: pa.Table) -> int:
     if data.num_rows == 0:
         return 0
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
-        _identifier(table), sql.SQL(", ").join(sql.Identifier(name) for name in data.column_names)
+        identifier(table), sql.SQL(", ").join(sql.Identifier(name) for name in data.column_names)
     )
     # A quoted empty text is '', an empty unquoted field is null: what PostgreSQL's csv format says too.
     options = pa_csv.WriteOptions(include_header=False, batch_size=65_536)

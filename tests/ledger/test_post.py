@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from etl.core import ledger
 from etl.core.embedded import EmbeddedPostgres
+from etl.core.engine import Engine
 from etl.core.errors import Stop
-from etl.core.ledger import FLOW, PostedCounts, booked_days, post
-from etl.core.warehouse import Warehouse
+from etl.core.hash_chain import LINK, chain_of_books
+from etl.core.ledger import ENTRY, FLOW, POSTING, PostedCounts, booked_days, post, read_accounts
+from etl.core.warehouse import Warehouse, fetch
 
 POSTED_AT = datetime.fromisoformat("2026-03-01T12:00")
 
@@ -37,10 +40,12 @@ def _flow(document: str, amount: int = 100, on: str = "2026-03-01", **changes: o
     }
 
 
-def _post(url: str, *flows: dict[str, object], kind: str = "sale", entity: str = "house") -> PostedCounts:
+def _post(
+    url: str, *flows: dict[str, object], kind: str = "sale", entity: str = "house", run_id: str = "r"
+) -> PostedCounts:
     with Warehouse(url).transaction() as connection:
         table = pa.Table.from_pylist(list(flows), schema=FLOW)
-        return post(connection, entity, kind, table, run_id="r", created_by="test", posted_at=POSTED_AT)
+        return post(connection, entity, kind, table, run_id=run_id, created_by="test", posted_at=POSTED_AT)
 
 
 def _entries(url: str) -> list[tuple[object, ...]]:
@@ -107,6 +112,60 @@ def test_what_postgresql_refuses_leaves_nothing_though_more_was_on_its_way(
     with pytest.raises(psycopg.errors.CheckViolation):
         _post(warehouse_url, _flow("a"), _flow("b", component="nonsense"), _flow("c"), _flow("d"))
     assert _all(warehouse_url) == [[], []]
+
+
+def test_the_text_that_hashes_are_taken_over_never_changes(warehouse_url: str) -> None:
+    unrated: dict[str, Any] = {"base_amount": None, "rate": None}
+    least, most = Decimal("0.000000000001"), Decimal("999999.999999999999")
+    odd = [
+        _flow("a"),
+        _flow("a", 5, credit_kind="border", credit_owner=""),
+        _flow("a", 7, on="2025-12-31", **unrated),
+        _flow('ü,"|"\n', 10**18, debit_owner="ö|1:", base_amount=Decimal("-9999999999999999.9999"), rate=least),
+        _flow("", 1, component="bonus", base_amount=Decimal("0.0000"), rate=most),
+        _flow("b", 3, rate=Decimal("2.5")),
+        _flow("b", 2, rate=Decimal("2.5")),
+        _flow("b", 4, **unrated),
+    ]
+    _post(warehouse_url, *odd, run_id="rün")
+    _post(warehouse_url, *odd[:4], run_id="rün")
+    with psycopg.connect(warehouse_url) as connection:
+        entries, postings = (
+            fetch(connection, f"SELECT {', '.join(schema.names)} FROM ledger.{table} ORDER BY 1, 2, 3, 4", schema)
+            for table, schema in (("journal_entry", ENTRY), ("posting", POSTING))
+        )
+        stored = fetch(connection, f"SELECT {', '.join(LINK.names)} FROM ledger.journal_entry ORDER BY 1, 2", LINK)
+        accounts = read_accounts(connection, "house")
+    # A hash is over all before it: the last ones of both years say that nothing of any text has changed since they were
+    # written down, by a program that made each line for itself.
+    assert {row["year"]: row["hash"] for row in stored.to_pylist()} == {
+        2025: "4ad3edde14be18aa8e745b22deb2075a66073ab924f03fa1bf7ed13e48ae4e3a",
+        2026: "0264e108e393ba48e6ae57e27e9d9c0abdbad246e59bfa6b210b2c13a389ace8",
+    }
+    assert pa.concat_tables(chain_of_books(Engine(), entries, postings, accounts)) == stored
+
+
+_OWN = {
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.string(): "text",
+    pa.date32(): "date",
+    pa.timestamp("us"): "timestamp without time zone",
+    pa.decimal128(20, 4): "numeric(20,4)",
+    pa.decimal128(18, 12): "numeric(18,12)",
+}
+
+
+@pytest.mark.parametrize(("table", "schema"), [("journal_entry", ENTRY), ("posting", POSTING)])
+def test_what_is_copied_as_bytes_has_the_types_of_the_tables(warehouse_url: str, table: str, schema: pa.Schema) -> None:
+    query = (
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+        " WHERE attrelid = %s::regclass AND attnum > 0"
+    )
+    with psycopg.connect(warehouse_url) as connection:
+        stored = {str(name): kind for name, kind in connection.execute(query, (f"ledger.{table}",)).fetchall()}
+    hashes = {name: "text" for name in stored if "hash" in name}
+    assert stored == {field.name: _OWN[field.type] for field in schema} | hashes
 
 
 def test_each_entity_counts_for_itself(warehouse_url: str) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from etl.accrue import accrue
 from etl.core.context import Context
-from etl.core.ledger import ENTRY, POSTING, chain_of_books, read_accounts
+from etl.core.hash_chain import chain_of_books
+from etl.core.ledger import ENTRY, POSTING, read_accounts
 from etl.core.warehouse import fetch
 from etl.verify import Check, EntryHash, last_entries, verify
 from tests.accrue.books import book, context, version, world, write
@@ -115,11 +116,13 @@ def _chain_again(url: str, here: Context) -> None:
             for table, schema in (("ledger.journal_entry", ENTRY), ("ledger.posting", POSTING))
         )
         accounts = read_accounts(connection, "house")
-        for year, number, before, own in chain_of_books(here.engine, entries, postings, accounts):
-            connection.execute(
-                "UPDATE ledger.journal_entry SET previous_hash = %s, hash = %s WHERE year = %s AND number = %s",
-                (before, own, year, number),
-            )
+        for links in chain_of_books(here.engine, entries, postings, accounts):
+            for link in links.to_pylist():
+                connection.execute(
+                    "UPDATE ledger.journal_entry SET previous_hash = %(previous_hash)s, hash = %(hash)s"
+                    " WHERE year = %(year)s AND number = %(number)s",
+                    link,
+                )
 
 
 def test_an_entry_that_was_slipped_in_is_found_and_named(warehouse_url: str, tmp_path: Path) -> None:
