@@ -16,6 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from etl.core.errors import Stop
+from etl.core.plain_yaml import read_yaml
 
 Option = str | int | tuple[str, ...]
 _SCHEMA = Path(__file__).with_name("configuration.schema.json")
@@ -155,7 +156,7 @@ def _named(items: Sequence[_Named], name: str, what: str, folder: str) -> _Named
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Stop(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):

@@ -17,6 +17,7 @@ import pyarrow as pa
 import yaml
 
 from etl.core.errors import Stop
+from etl.core.plain_yaml import read_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +122,7 @@ def run_checks(checks: Sequence[Check], table: pa.Table) -> list[Outcome]:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Stop(f"expectations/{path.name} cannot be read as YAML: {error}") from error
     known = {"table", "parameters", "rows", "whole"}
