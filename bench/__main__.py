@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import daily, match, pipeline, post
+from bench import daily, match, parse, pipeline, post
 from bench.measure import CaseFailed
 from bench.result import Result
 
@@ -16,6 +16,7 @@ Benchmark = Callable[[Path, int | None, int, Callable[[str], None]], Result]
 
 BENCHMARKS: dict[str, tuple[str, Benchmark]] = {
     "match": (match.__doc__ or "", match.run),
+    "parse": (parse.__doc__ or "", parse.run),
     "pipeline": (pipeline.__doc__ or "", pipeline.run),
     "daily": (daily.__doc__ or "", daily.run),
     "post": (post.__doc__ or "", post.run),

@@ -117,11 +117,16 @@ class Answers:
     def _sale(self, first: int, last: int, pending_from: int, part: float) -> str:
         return f"sale({first * self.per_day}, {last * self.per_day}, {pending_from}, {part})"
 
-    def write(self, dialect: str, days: Days, folder: Path, name: str, *, only_own: bool = True) -> list[Path]:
-        """Write what a partner answers for these days, page by page where it has pages; return the files."""
+    def write(
+        self, dialect: str, days: Days, folder: Path, name: str, *, only_own: bool = True, is_whole: bool = False
+    ) -> list[Path]:
+        """Write what a partner answers for these days, page by page where it has pages; return the files.
+
+        `is_whole`: all in one, as if a page had no end.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         pieces = self.rows(dialect, days, only_own=only_own)
-        if dialect in ("tradetracker", "cj"):
+        if dialect in ("tradetracker", "cj") and not is_whole:
             pages = list(_paged(pieces)) or [pa.array([], pa.string())]
             return [
                 _write_page(folder / f"{name}-{number:04d}", dialect, page, is_last=number == len(pages))

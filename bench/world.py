@@ -57,7 +57,7 @@ ACCOUNTS = {
     partner: PartnerAccount(f"{partner}_main", partner, ENTITY.name, partner, "UTC", None, "approval")
     for partner in PARTNERS
 }
-MEMORY = "1GB"
+MEMORY = "1500MB"
 _CURRENCY = {"rakuten": "GBP"}
 _VALID = "2020-01-01T00:00:00Z"
 TABLES = ("ops.transaction_version", "ops.sale", "ops.match", "ops.break", "ledger.journal_entry", "ledger.posting")
@@ -182,11 +182,16 @@ class House:
             engine=Engine(MEMORY, temporary=self.folder / "spill"),
         )
 
-    def build(self, answers: Answers) -> None:
-        """Start the server and make what a fresh house is copied from: reference data, rates and clicks."""
-        answers.clicks(self.folder / "clicks")
+    def found(self) -> None:
+        """Start the server and make what a fresh warehouse is copied from."""
         self.server.start()
-        migrate(self.server.create_database("bench"))
+        migrate(self.server.create_database("bench_fresh"))
+
+    def build(self, answers: Answers) -> None:
+        """Do that, with reference data, rates and clicks in it."""
+        answers.clicks(self.folder / "clicks")
+        self.found()
+        self.refresh()
         context = self.installation().context(
             "setup", datetime.combine(day_of(answers.days), datetime.min.time()), "bench"
         )
@@ -205,8 +210,8 @@ class House:
                     copy.write_row(("click", "tracker", day, place, 0, "setup"))
             until = day_of(answers.days + PENDING_DAYS)
             cursor.execute("INSERT INTO ops.click_seal VALUES ('tracker', %s, %s)", (until, until))
-        with psycopg.connect(self.server.url("postgres"), autocommit=True) as connection:
-            connection.execute("ALTER DATABASE bench RENAME TO bench_fresh")
+        self.server.drop_database("bench_fresh")
+        self.server.create_database("bench_fresh", template="bench")
 
     def refresh(self) -> None:
         """Begin again: an empty lake but for the clicks, a warehouse without deliveries."""

@@ -165,7 +165,7 @@ def _sftp_settings(account: PartnerAccount, credentials: Credentials) -> SftpSet
     )
 
 
-def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken]:
+def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken | pa.RecordBatch]:
     for part in parts:
         what = f"the Rakuten report {part.name[:40]}"
         yield from csv_rows(part, what, tuple(_COLUMNS.values()), nothing_found=_NOTHING_FOUND)

@@ -34,16 +34,26 @@ def flat_schema(columns: Sequence[str]) -> pa.Schema:
     )
 
 
-def batches(columns: Sequence[str], rows: Iterable[Values | Broken]) -> Iterator[pa.RecordBatch]:
-    """Yield `rows` as record batches numbered from 1, at most `BATCH_ROWS` each; memory holds one batch.
+def batches(columns: Sequence[str], rows: Iterable[Values | Broken | pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield `rows` as record batches numbered from 1, at most `BATCH_ROWS` single ones each; memory holds one batch.
 
     A row with a value that no column can hold (a NUL, half a surrogate pair, an endless text) becomes a broken one.
+    Rows that come as a batch have been looked at for that: text columns alone, in the order of `columns`.
     """
     schema = flat_schema(columns)
     width = len(columns)
     held: list[Values] = []
     number = 0
     for row in rows:
+        if isinstance(row, pa.RecordBatch):
+            if held:
+                yield _batch(schema, number, held)
+                number += len(held)
+                held = []
+            if row.num_rows:
+                yield _numbered(schema, number, row)
+                number += row.num_rows
+            continue
         if isinstance(row, Broken):
             held.append((*(None,) * width, row.error, _printable(row.raw)))
         else:
@@ -54,6 +64,12 @@ def batches(columns: Sequence[str], rows: Iterable[Values | Broken]) -> Iterator
             held = []
     if held:
         yield _batch(schema, number, held)
+
+
+def _numbered(schema: pa.Schema, before: int, rows: pa.RecordBatch) -> pa.RecordBatch:
+    numbers = pa.array(range(before + 1, before + 1 + rows.num_rows), pa.int64())
+    nothing = pa.nulls(rows.num_rows, pa.string())
+    return pa.RecordBatch.from_arrays([numbers, *rows.columns, nothing, nothing], schema=schema)
 
 
 def _batch(schema: pa.Schema, before: int, rows: Sequence[Values]) -> pa.RecordBatch:

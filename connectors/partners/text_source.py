@@ -55,21 +55,21 @@ def read_text(path: Path, what: str) -> Iterator[str]:
                 return
 
 
-def read_lines(path: Path, what: str, line_bytes_max: int) -> Iterator[tuple[str, bool]]:
-    """Yield each line without its end, and whether it had one; Stop at a line longer than the limit, in flat memory."""
-    with path.open("rb") as source:
-        check_beginning(source, what)
-        offset = source.tell()
-        while line := source.readline(line_bytes_max + 1):
-            if len(line) > line_bytes_max:
-                raise Stop(
-                    f"{what} has a line of more than {line_bytes_max:,} bytes at byte {offset:,}: this is no report of "
-                    "this dialect. Look at the landed bytes and ask the partner for the report again."
-                )
-            try:
-                text = line.decode("utf-8", "strict")
-            except UnicodeDecodeError as error:
-                raise wrong_encoding(what, offset + error.start, error.reason) from None
-            offset += len(line)
-            body = text.removesuffix("\n")
-            yield body.removesuffix("\r"), body != text
+def read_lines(source: BinaryIO, what: str, line_bytes_max: int, offset: int) -> Iterator[tuple[str, bool]]:
+    """Yield each line without its end, and whether it had one; Stop at a line longer than the limit, in flat memory.
+
+    `offset` is where in its file `source` stands, for what is said of it.
+    """
+    while line := source.readline(line_bytes_max + 1):
+        if len(line) > line_bytes_max:
+            raise Stop(
+                f"{what} has a line of more than {line_bytes_max:,} bytes at byte {offset:,}: this is no report of "
+                "this dialect. Look at the landed bytes and ask the partner for the report again."
+            )
+        try:
+            text = line.decode("utf-8", "strict")
+        except UnicodeDecodeError as error:
+            raise wrong_encoding(what, offset + error.start, error.reason) from None
+        offset += len(line)
+        body = text.removesuffix("\n")
+        yield body.removesuffix("\r"), body != text

@@ -6,6 +6,7 @@ back delivery by delivery, in the pieces in which they were flattened.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.core.ahead import read_ahead
 from etl.core.configuration import PartnerAccount
 from etl.core.connector import Connector
 from etl.core.engine import Engine
@@ -26,6 +28,8 @@ GROUP_ROWS = 65_536
 GROUP_BYTES = 64 * 1024 * 1024
 GROUP_DELIVERIES = 500
 """What one SELECT judges, and one transaction commits, ends at the first of these; one flattened batch always fits."""
+FLATS_AHEAD = 2
+"""Bytes are flattened in Python and judged in the engine, so the next rows are flattened meanwhile: so many batches."""
 
 REJECT = pa.schema(
     [
@@ -87,25 +91,40 @@ def parsed_groups(
     whoever reads the groups may set it too.
     """
     group = _Group()
-    for delivery in deliveries:
-        group.open(delivery)
-        try:
-            for flat in _flattened(connector, delivery):
-                if not group.has_room(flat):
+    with contextlib.closing(read_ahead(_read(connector, deliveries), FLATS_AHEAD)) as pieces:
+        for delivery, flat in pieces:
+            if not group.deliveries or group.deliveries[-1] is not delivery:
+                group.open(delivery)
+            if flat is None:
+                group.ended.add(delivery.delivery_id)
+                if len(group.deliveries) == GROUP_DELIVERIES:
                     yield group.parsed(engine, connector, account)
                     group = _Group()
-                    group.open(delivery)
-                if delivery.error is not None:
-                    break
+                continue
+            if not group.has_room(flat):
+                yield group.parsed(engine, connector, account)
+                group = _Group()
+                group.open(delivery)
+            if delivery.error is None:
                 group.add(flat)
-        except Stop as error:
-            delivery.error = error
-        group.ended.add(delivery.delivery_id)
-        if len(group.deliveries) == GROUP_DELIVERIES:
-            yield group.parsed(engine, connector, account)
-            group = _Group()
     if group.deliveries:
         yield group.parsed(engine, connector, account)
+
+
+def _read(connector: Connector, deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, pa.Table | None]]:
+    """Yield the flattened rows of the deliveries, some at a time, and None at the end of each.
+
+    A delivery whose bytes cannot be read, or whose error was set by whoever judged it, ends there.
+    """
+    for delivery in deliveries:
+        try:
+            for flat in _flattened(connector, delivery):
+                if delivery.error is not None:
+                    break
+                yield delivery, flat
+        except Stop as error:
+            delivery.error = error
+        yield delivery, None
 
 
 def _flattened(connector: Connector, delivery: Delivery) -> Iterator[pa.Table]:

@@ -4,7 +4,7 @@
 --      form test, for what a form cannot say (30 February) and so that no reordering by the engine can raise.
 
 -- Absent is null, never '' and never blanks: rows that share a blank order reference are not one order.
-CREATE OR REPLACE TEMP MACRO present(t) AS CASE WHEN NOT regexp_full_match(t, '\s*') THEN t END;
+CREATE OR REPLACE TEMP MACRO present(t) AS CASE WHEN t >= '!' THEN t WHEN NOT regexp_full_match(t, '\s*') THEN t END;
 
 -- An amount with a point and at most 4 decimals that count; more zeros say nothing and are allowed (CAKE sends 14).
 CREATE OR REPLACE TEMP MACRO money(t) AS
@@ -43,7 +43,11 @@ CREATE OR REPLACE TEMP MACRO utc_or_later(wall, zone) AS timezone('UTC', timezon
 CREATE OR REPLACE TEMP MACRO wall_of(utc, zone) AS timezone(zone, timezone('UTC', utc));
 CREATE OR REPLACE TEMP MACRO utc(wall, zone) AS
     list_transform([wall], lambda shown:
-        CASE WHEN wall_of(utc_or_later(shown, zone), zone) <> shown THEN NULL
+        CASE WHEN zone = 'UTC' THEN shown
+             -- Nearly always no clock is put on or back within three hours: then there is one answer, and it costs a third.
+             WHEN utc_or_later(shown + INTERVAL 3 HOUR, zone) - utc_or_later(shown - INTERVAL 3 HOUR, zone) = INTERVAL 6 HOUR
+             THEN utc_or_later(shown, zone)
+             WHEN wall_of(utc_or_later(shown, zone), zone) <> shown THEN NULL
              WHEN wall_of(utc_or_later(shown, zone) - INTERVAL 2 HOUR, zone) = shown THEN utc_or_later(shown, zone) - INTERVAL 2 HOUR
              WHEN wall_of(utc_or_later(shown, zone) - INTERVAL 1 HOUR, zone) = shown THEN utc_or_later(shown, zone) - INTERVAL 1 HOUR
              WHEN wall_of(utc_or_later(shown, zone) - INTERVAL 30 MINUTE, zone) = shown THEN utc_or_later(shown, zone) - INTERVAL 30 MINUTE
@@ -72,6 +76,9 @@ CREATE OR REPLACE TEMP MACRO instant(t, form, zone) AS
         WHEN 'iso' THEN CASE WHEN t[11] = 'T' THEN utc(wall_clock(replace(t, 'T', ' ')), zone) END
         WHEN 'iso_offset' THEN
             CASE WHEN t[11] <> 'T' THEN NULL
+                 WHEN length(t) = 25 AND t[20] IN ('+', '-')
+                 THEN wall_clock(replace(left(t, 19), 'T', ' ')) - to_minutes(offset_minutes(right(t, 6)))
+                 WHEN length(t) = 20 AND t[20] = 'Z' THEN wall_clock(replace(left(t, 19), 'T', ' '))
                  WHEN regexp_matches(t, '(Z|[+-][0-9:]+)$') AND length(t) > 19
                  THEN wall_clock(replace(regexp_extract(t, '^(.*?)(Z|[+-][0-9:]+)$', 1), 'T', ' '))
                       - to_minutes(offset_minutes(regexp_extract(t, '(Z|[+-][0-9:]+)$', 1)))
@@ -93,26 +100,26 @@ CREATE OR REPLACE TEMP MACRO known(column_name, t, v) AS
 
 -- Content hash (docs/content-hash.md): a fixed list of business columns in a fixed order, each with its name, texts with
 -- their length, nulls omitted. No key, no provenance, no program_id (resolved later).
-CREATE OR REPLACE TEMP MACRO hashed_text(n, t) AS coalesce(n || length(t)::VARCHAR || ':' || t || ';', '');
-CREATE OR REPLACE TEMP MACRO hashed_value(n, v) AS coalesce(n || '=' || v::VARCHAR || ';', '');
-CREATE OR REPLACE TEMP MACRO content_hash(r) AS sha256(
-    hashed_text('kind', r.kind)
-    || hashed_text('original_transaction_id', r.original_transaction_id)
-    || hashed_text('order_ref', r.order_ref)
-    || hashed_text('partner_program_id', r.partner_program_id)
-    || hashed_text('click_ref', r.click_ref)
-    || hashed_value('partner_clicked_at', epoch_us(r.partner_clicked_at))
-    || hashed_value('occurred_at', epoch_us(r.occurred_at))
-    || hashed_value('processed_at', epoch_us(r.processed_at))
-    || hashed_value('modified_at', epoch_us(r.modified_at))
-    || hashed_text('status', r.status)
-    || hashed_text('raw_status', r.raw_status)
-    || hashed_value('partner_paid', r.partner_paid)
-    || hashed_text('payment_ref', r.payment_ref)
-    || hashed_text('reason', r.reason)
-    || hashed_value('sale_amount', r.sale_amount)
-    || hashed_value('commission_amount', r.commission_amount)
-    || hashed_text('currency', r.currency)
-    || hashed_text('commission_group', r.commission_group)
-    || hashed_text('customer_type', r.customer_type)
-);
+CREATE OR REPLACE TEMP MACRO hashed_text(n, t) AS CASE WHEN t IS NOT NULL THEN concat(n, length(t), ':', t, ';') END;
+CREATE OR REPLACE TEMP MACRO hashed_value(n, v) AS CASE WHEN v IS NOT NULL THEN concat(n, '=', v, ';') END;
+CREATE OR REPLACE TEMP MACRO content_hash(r) AS sha256(concat(
+    hashed_text('kind', r.kind),
+    hashed_text('original_transaction_id', r.original_transaction_id),
+    hashed_text('order_ref', r.order_ref),
+    hashed_text('partner_program_id', r.partner_program_id),
+    hashed_text('click_ref', r.click_ref),
+    hashed_value('partner_clicked_at', epoch_us(r.partner_clicked_at)),
+    hashed_value('occurred_at', epoch_us(r.occurred_at)),
+    hashed_value('processed_at', epoch_us(r.processed_at)),
+    hashed_value('modified_at', epoch_us(r.modified_at)),
+    hashed_text('status', r.status),
+    hashed_text('raw_status', r.raw_status),
+    hashed_value('partner_paid', r.partner_paid),
+    hashed_text('payment_ref', r.payment_ref),
+    hashed_text('reason', r.reason),
+    hashed_value('sale_amount', r.sale_amount),
+    hashed_value('commission_amount', r.commission_amount),
+    hashed_text('currency', r.currency),
+    hashed_text('commission_group', r.commission_group),
+    hashed_text('customer_type', r.customer_type)
+));

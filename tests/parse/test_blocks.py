@@ -1,0 +1,83 @@
+"""What is read many rows at a time is what is read row by row, wherever blocks end."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from connectors.partners.csv_rows import csv_rows
+from connectors.partners.rows import Broken, batches
+from etl.core.errors import Stop
+
+HEADER = "a,b,c"
+VALUES = st.text(st.sampled_from('x1 ",\\\u00e9\u2028\x0b\x00\t.-'), max_size=5)
+PLAIN = st.sampled_from(["1", '"1,234.5"', '""', "", "c-7f3a", '"a\\10"', "\u00e9"])
+LINES = st.lists(
+    st.one_of(
+        st.lists(PLAIN, min_size=3, max_size=3).map(",".join),
+        st.lists(st.one_of(PLAIN, VALUES), min_size=2, max_size=4).map(",".join),
+    ),
+    max_size=12,
+)
+
+
+def one_by_one(content: str) -> list[tuple[str | None, ...] | str]:
+    """Return each line's values, or that it is broken: what Python's own reader says of that line alone."""
+    read: list[tuple[str | None, ...] | str] = []
+    for line in content.split("\n")[1:-1]:
+        if not line.removesuffix("\r").strip():
+            continue
+        try:
+            rows = list(csv.reader([line.removesuffix("\r")], strict=True))
+        except csv.Error:
+            rows = []
+        is_good = len(rows) == 1 and len(rows[0]) == 3 and not any("\0" in value for value in rows[0])
+        read.append((rows[0][0], rows[0][2]) if is_good else "broken")
+    return read
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(LINES, st.sampled_from([1, 20, 4096]), st.sampled_from(["\n", "\r\n"]))
+@example(['"a,"b",c', "1,2,3", 'ab"c,2,3'], 4096, "\n")
+@example(['1,","1,"', '"1""2",2,3', "1,2,3"], 1, "\n")
+def test_blocks_of_csv_say_what_its_lines_say(tmp_path: Path, lines: list[str], block_bytes: int, end: str) -> None:
+    path = tmp_path / "report.csv"
+    content = end.join([HEADER, *lines]) + end
+    path.write_bytes(content.encode())
+    expected = one_by_one(content)
+    rows = csv_rows(path, "the report", ("a", "c"), nothing_found="nothing", block_bytes=block_bytes)
+    if not expected:
+        with pytest.raises(Stop, match="no row at all"):
+            list(rows)
+        return
+    flat = pa.Table.from_batches(list(batches(("a", "c"), rows)))
+    told = zip(flat["a"].to_pylist(), flat["c"].to_pylist(), flat["flatten_error"].to_pylist(), strict=True)
+    assert [(a, c) if error is None else "broken" for a, c, error in told] == expected
+    assert flat["row_number"].to_pylist() == list(range(1, len(expected) + 1))
+
+
+def test_plain_lines_come_as_batches_and_a_block_with_another_line_row_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "report.csv"
+    path.write_text(f"{HEADER}\n" + "1,2,3\n" * 50 + 'x"\n' + "1,2,3\n" * 50)
+    rows = list(csv_rows(path, "the report", ("a", "c"), nothing_found="nothing", block_bytes=60))
+    assert {type(row) for row in rows} == {pa.RecordBatch, tuple, Broken}
+    assert sum(row.num_rows if isinstance(row, pa.RecordBatch) else 1 for row in rows) == 101
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a,b,c\n1,2,3\n1,\xff,3\n", "UTF-8 at byte 14"),
+        (b"a,b,c\n1,2,3\n" + b"x" * 1_100_000 + b"\n", "more than 1,048,576 bytes at byte 12"),
+    ],
+)
+def test_what_is_no_text_is_named_with_its_place_in_the_file(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "report.csv"
+    path.write_bytes(content)
+    with pytest.raises(Stop, match=said):
+        list(csv_rows(path, "the report", ("a", "c"), nothing_found="nothing", block_bytes=6))
