@@ -14,13 +14,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pydantic import SecretStr
 
 from connectors.partners.account_settings import NO_CLOCK, secret, setting, split_window, whole_setting
-from connectors.partners.json_elements import Json, array_elements
+from connectors.partners.json_elements import Json, array_blocks, array_elements, text_column, with_texts
 from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken, Values, batches
 from connectors.partners.written_parts import whole_answer, write_part
 from connectors.transport.answer import Expects
@@ -147,10 +147,36 @@ class Awin:
         return batches((*_PATHS, "commission_group"), _rows(parts))
 
 
-def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken]:
+def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken | pa.RecordBatch]:
     for part in parts:
-        for element in array_elements(part, f"the Awin answer {part.name[:40]}"):
-            yield element if isinstance(element, Broken) else _row(element)
+        for block in array_blocks(part, f"the Awin answer {part.name[:40]}"):
+            if isinstance(block, list):
+                columns = _columns(block)
+                if columns is None:
+                    yield from map(_row, map(with_texts, block))
+                else:
+                    yield columns
+            else:
+                yield block if isinstance(block, Broken) else _row(block)
+
+
+def _columns(block: list[dict[str, Any]]) -> pa.RecordBatch | None:
+    """Return what `_row` says of each, as columns; None where one of them is not what Awin documents."""
+    inner: dict[str, list[dict[str, Any]]] = {}
+    for outer in {path[0] for path in _PATHS.values() if len(path) > 1}:
+        objects = [element.get(outer) for element in block]
+        if not set(map(type, objects)) <= {dict, type(None)}:
+            return None
+        inner[outer] = [each or {} for each in objects]
+    columns: dict[str, pa.Array] = {}
+    for column, path in _PATHS.items():
+        values = [each.get(path[-1]) for each in (block if len(path) == 1 else inner[path[0]])]
+        texts = text_column(values, is_flag=column == _FLAG)
+        if texts is None:
+            return None
+        columns[column] = texts
+    groups = text_column([_plain_group(element.get(_PARTS)) for element in block])
+    return None if groups is None else pa.RecordBatch.from_pydict({**columns, "commission_group": groups})
 
 
 def _row(element: dict[str, Json]) -> Values | Broken:
@@ -171,6 +197,15 @@ def _row(element: dict[str, Json]) -> Values | Broken:
             )
         values.append(value)
     return (*values, _commission_group(element.get(_PARTS)))
+
+
+def _plain_group(parts: Any) -> str | None:
+    """Return what `_commission_group` says of parts of a block; nearly always there is one, with a code."""
+    if type(parts) is list and len(parts) == 1 and type(parts[0]) is dict:
+        code = parts[0].get("commissionGroupCode")
+        if type(code) is str and code.strip():
+            return code
+    return _commission_group(with_texts(parts))
 
 
 def _commission_group(parts: Json) -> str | None:

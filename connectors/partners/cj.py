@@ -15,14 +15,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 from pydantic import SecretStr
 
 from connectors.partners.account_settings import NO_CLOCK, secret, setting, several, split_window
-from connectors.partners.json_elements import DoubledKey, Json, whole_object
+from connectors.partners.json_elements import DoubledKey, Json, text_column, whole_object, with_texts
 from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken, Values, batches
 from connectors.partners.written_parts import WrittenPart, whole_answer, write_part
 from connectors.transport.http import HttpClient, HttpSettings
@@ -153,7 +153,7 @@ def _midnight(day: date, zone: str) -> str:
     return f"{datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _page(path: Path, what: str) -> dict[str, Json]:
+def _page(path: Path, what: str) -> dict[str, Any]:
     """Return what a page holds; Stop if it is an error, or not as many records as it counts."""
     told = whole_object(path, what)
     data = told.get("data")
@@ -165,17 +165,34 @@ def _page(path: Path, what: str) -> dict[str, Json]:
             "again."
         )
     records = page.get("records")
+    page = {name: with_texts(value) for name, value in page.items() if name != "records"}
     if not isinstance(records, list) or page.get("count") != str(len(records)) or "payloadComplete" not in page:
         raise Stop(f"{what} counts {page.get('count')!a} records and holds others: it is not whole; fetch it again.")
-    return page
+    return {**page, "records": records}
 
 
-def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken]:
+def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken | pa.RecordBatch]:
     for part in parts:
         records = _page(part, f"the CJ answer {part.name[:40]}")["records"]
         assert isinstance(records, list)
-        for record in records:
-            yield _row(record)
+        columns = _columns(records)
+        if columns is None:
+            yield from map(_row, map(with_texts, records))
+        else:
+            yield columns
+
+
+def _columns(records: list[Any]) -> pa.RecordBatch | None:
+    """Return what `_row` says of each, as columns; None where one of them is not as CJ's schema has it."""
+    if not set(map(type, records)) <= {dict}:
+        return None
+    columns: dict[str, pa.Array] = {}
+    for column, name in _FIELDS.items():
+        texts = text_column([record.get(name) for record in records], is_flag=column == _FLAG)
+        if texts is None:
+            return None
+        columns[column] = texts
+    return pa.RecordBatch.from_pydict(columns)
 
 
 def _row(record: Json) -> Values | Broken:

@@ -275,14 +275,17 @@ def _row(element: etree._Element, told: dict[str, str | None]) -> Values | Broke
         return Broken("the row is told elsewhere (href), which is not followed", _shown(element))
     values: dict[str, str | None] = {}
     for child in element:
-        name = str(child.tag).rpartition("}")[2]
+        name = child.tag.rpartition("}")[2]
         if name not in _WANTED:
             continue
         if name in values:
             return Broken(f"{name} stands twice in the row", _shown(element))
-        if name not in _NAMED and (len(child) or child.get("href") is not None):
+        if name in _NAMED:
+            values[name] = _id(child, told)
+        elif len(child) or child.get("href") is not None:
             return Broken(f"{name} holds elements or a reference where a value was expected", _shown(element))
-        values[name] = _id(child, told) if name in _NAMED else _text(child)
+        else:
+            values[name] = _text(child)
     return tuple([values.get(name) for name in _ELEMENTS.values()])
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from connectors.partners.csv_rows import csv_rows
+from connectors.partners.json_elements import DoubledKey, array_blocks, array_elements
 from connectors.partners.rows import Broken, batches
 from etl.core.errors import Stop
 
@@ -36,7 +39,7 @@ def one_by_one(content: str) -> list[tuple[str | None, ...] | str]:
             rows = list(csv.reader([line.removesuffix("\r")], strict=True))
         except csv.Error:
             rows = []
-        is_good = len(rows) == 1 and len(rows[0]) == 3 and not any("\0" in value for value in rows[0])
+        is_good = len(rows) == 1 and len(rows[0]) == 3 and "\0" not in rows[0][0] + rows[0][2]
         read.append((rows[0][0], rows[0][2]) if is_good else "broken")
     return read
 
@@ -45,6 +48,7 @@ def one_by_one(content: str) -> list[tuple[str | None, ...] | str]:
 @given(LINES, st.sampled_from([1, 20, 4096]), st.sampled_from(["\n", "\r\n"]))
 @example(['"a,"b",c', "1,2,3", 'ab"c,2,3'], 4096, "\n")
 @example(['1,","1,"', '"1""2",2,3', "1,2,3"], 1, "\n")
+@example(["1,\0,3"], 4096, "\n")
 def test_blocks_of_csv_say_what_its_lines_say(tmp_path: Path, lines: list[str], block_bytes: int, end: str) -> None:
     path = tmp_path / "report.csv"
     content = end.join([HEADER, *lines]) + end
@@ -81,3 +85,63 @@ def test_what_is_no_text_is_named_with_its_place_in_the_file(tmp_path: Path, con
     path.write_bytes(content)
     with pytest.raises(Stop, match=said):
         list(csv_rows(path, "the report", ("a", "c"), nothing_found="nothing", block_bytes=6))
+
+
+NUMBERS = st.sampled_from(
+    ["0", "-0", "-0.0", "3.10", "1e5", "1E+2", "0.30000000000000004", "9" * 40, "-12", "12345678901234567890.5", "NaN"]
+)
+TEXTS = st.one_of(
+    st.text(st.sampled_from('a":,{}[]\\\u00e9\x00\ud800 -0'), max_size=6).map(json.dumps),
+    st.sampled_from(['"\\u0022: \\u003a"', '"-0"', '"},{\\"id\\":"', '"\\u00e9"']),
+)
+SCALARS = st.one_of(NUMBERS, TEXTS, st.sampled_from(["null", "true", "false"]))
+KEYS = st.sampled_from(['"id"', '"a"', '"b\\\\"', '"c\\u0022"'])
+COLONS = st.sampled_from([":", ": ", " :", "\n:"])
+
+
+def objects(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    member = st.tuples(KEYS, COLONS, values).map("".join)
+    return st.lists(member, max_size=4).map(lambda members: '{"id":1' + "".join(f",{each}" for each in members) + "}")
+
+
+INNER = st.one_of(
+    SCALARS, objects(SCALARS), st.lists(objects(SCALARS), max_size=2).map(lambda each: f"[{','.join(each)}]")
+)
+ELEMENTS = st.lists(st.one_of(objects(INNER), objects(INNER), SCALARS), min_size=1, max_size=8)
+
+
+def element_alone(text: str) -> Any:
+    """Return what Python's own reader says of one element, numbers as their text; "broken" where it is no good row."""
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return dict(pairs) if len(dict(pairs)) == len(pairs) else DoubledKey(pairs)
+
+    value = json.loads(text, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=made)
+    if not isinstance(value, dict) or any(isinstance(each, DoubledKey) for each in (value, *value.values())):
+        return "broken"
+    return value
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(ELEMENTS, st.sampled_from([",", ", ", "\n,\n", "," + " " * 200]))
+@example(['{"id":1,"a":3.10}', '{"id":2,"a":"x","a":"y"}', '{"id":3}'], ",")
+@example(['{"id":1,"id":2}', '{"id":-0}', '{"id":1e5}', '{"id":1.0000000000000001}'], ", ")
+@example(['{"id":1,"a":[{"id":1},{"id":2}]}', '{"id":1,"a":{"id":1 ,"id":2}}', '{"id":"},{\\"id\\":"}', '{"id":1}'], ",")
+def test_blocks_of_json_say_what_its_elements_say(tmp_path: Path, elements: list[str], separator: str) -> None:
+    path = tmp_path / "answer.json"
+    path.write_text("[" + separator.join(elements) + "]", encoding="utf-8")
+    read = ["broken" if isinstance(each, Broken) else each for each in array_elements(path, "the answer")]
+    assert read == [element_alone(each) for each in elements]
+
+
+def test_plain_elements_come_in_blocks_and_a_strange_one_does_not_end_them(tmp_path: Path) -> None:
+    path = tmp_path / "answer.json"
+    plain = [json.dumps({"id": number, "amount": 3.1, "name": "x" * 100}) for number in range(40_000)]
+    strange = '{"id":7,"id":8}'
+    path.write_text("[" + ",".join([*plain, strange, *plain]) + "]")
+    blocks = list(array_blocks(path, "the answer"))
+    in_blocks = sum(len(each) for each in blocks if isinstance(each, list))
+    alone = [each for each in blocks if not isinstance(each, list)]
+    assert in_blocks > 60_000
+    assert in_blocks + len(alone) == 80_001
+    assert sum(isinstance(each, Broken) for each in alone) == 1
