@@ -31,7 +31,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.tallyback/cache/uv
 export HOME := $(CURDIR)/.tallyback/home
 endif
 
-.PHONY: help install demo up down test coverage test-external check bench clean lock
+.PHONY: help install demo up down test coverage test-external check bench bench-plot clean lock
 
 help: ## this list
 	@echo "Tallyback. Begin with: make demo"
@@ -93,8 +93,12 @@ check: install ## format, lint, types, import arrows, SQL lint: what CI asks bef
 	@echo "lint-imports" && $(BIN)/lint-imports
 	@echo "SQL lint"     && $(BIN)/python -m tests.lint.sql_lint
 
-bench: install ## benchmarks
-	@if [ -f bench/__main__.py ]; then $(BIN)/python -m bench; else echo "There are no benchmarks yet."; fi
+bench: install ## benchmarks; about an hour on two cores (python -m bench --help: each alone, and in other sizes)
+	@$(BIN)/python -m bench match parse post pipeline --json
+	@$(BIN)/python -m bench daily match-large --rows 2000000 --repeat 2 --json
+
+bench-plot: install ## time and memory against size, drawn to docs/growth.svg
+	@$(BIN)/python -m bench.plot docs/growth.svg
 
 clean: ## end what runs, delete .tallyback and what tools left; .venv stays (rm -rf .venv)
 	@if [ -f $(INSTALLED) ] && [ -d .tallyback ]; then \

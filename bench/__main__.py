@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import daily, match, parse, pipeline, post
+from bench import daily, match, match_large, parse, pipeline, post
 from bench.measure import CaseFailed
 from bench.result import Result
 
@@ -16,6 +16,7 @@ Benchmark = Callable[[Path, int | None, int, Callable[[str], None]], Result]
 
 BENCHMARKS: dict[str, tuple[str, Benchmark]] = {
     "match": (match.__doc__ or "", match.run),
+    "match-large": (match_large.__doc__ or "", match_large.run),
     "parse": (parse.__doc__ or "", parse.run),
     "pipeline": (pipeline.__doc__ or "", pipeline.run),
     "daily": (daily.__doc__ or "", daily.run),
@@ -25,7 +26,7 @@ BENCHMARKS: dict[str, tuple[str, Benchmark]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the named benchmarks (all if none is named) and return the exit status."""
-    listed = "\n".join(f"  {name:8} {text.splitlines()[0]}" for name, (text, _) in BENCHMARKS.items())
+    listed = "\n".join(f"  {name:12} {text.splitlines()[0]}" for name, (text, _) in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=f"{__doc__}\n\nBenchmarks:\n{listed}",

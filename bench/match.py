@@ -28,7 +28,7 @@ def _imports(_: Path) -> None:
     importlib.import_module("etl.match")
 
 
-def ours(folder: Path) -> int:
+def ours(folder: Path, memory: str = MEMORY) -> int:
     """Match by all rules."""
     from etl.core.engine import Engine
     from etl.match import match_files
@@ -39,16 +39,16 @@ def ours(folder: Path) -> int:
         folder / "program.parquet",
         None,
         folder / "ours",
-        Engine(MEMORY, temporary=folder / "ours" / "spill"),
+        Engine(memory, temporary=folder / "ours" / "spill"),
     )
     return dict(counts)["transactions"]
 
 
-def bare_join(folder: Path) -> int:
+def bare_join(folder: Path, memory: str = MEMORY) -> int:
     """Join the two files on the click reference, and nothing else."""
     out = folder / "floor.parquet"
     with duckdb.connect(
-        config={"memory_limit": MEMORY, "threads": 2, "temp_directory": str(folder / "spill")}
+        config={"memory_limit": memory, "threads": 2, "temp_directory": str(folder / "spill")}
     ) as engine:
         engine.execute(f"""
             COPY (
@@ -118,6 +118,14 @@ def with_polars(folder: Path) -> int:
     found = pl.concat([exact.filter(pl.col("click_id").is_not_null()).select(kept), last.select(kept)])
     found.sort(_KEY).write_parquet(folder / "polars.parquet", compression="zstd")
     return found.height
+
+
+def run_ours(folder: Path, rows: int | None, repeat: int, told: Callable[[str], None]) -> Result:
+    """Return how matching compares with a bare join alone."""
+    transactions = rows or TRANSACTIONS
+    matching_world(folder, transactions * CLICKS_EACH, transactions, told)
+    timings = interleaved([Case("ours", ours, _imports), Case("bare join", bare_join)], folder, repeat, told)
+    return Result("match", timings["ours"].rows, timings["ours"], timings["bare join"])
 
 
 def run(folder: Path, rows: int | None, repeat: int, told: Callable[[str], None]) -> Result:

@@ -29,11 +29,15 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The best of several runs: rows, seconds of wall time, and the largest resident memory seen, in MB (2**20)."""
+    """The best of several runs: rows, seconds of wall time, and the largest resident memory seen, in MB (2**20).
+
+    `processor_seconds` are those of the process itself, all threads: other work on a machine disturbs them less.
+    """
 
     rows: int
     seconds: float
     peak_mb: int
+    processor_seconds: float = 0.0
 
 
 class CaseFailed(RuntimeError):
@@ -59,7 +63,12 @@ def better(one: Timing, other: Timing) -> Timing:
     """Return the shorter time and the larger memory of two runs; CaseFailed if they did not do the same."""
     if one.rows != other.rows:
         raise CaseFailed(f"a case dealt with {one.rows:,} rows once and {other.rows:,} another time")
-    return Timing(one.rows, min(one.seconds, other.seconds), max(one.peak_mb, other.peak_mb))
+    return Timing(
+        one.rows,
+        min(one.seconds, other.seconds),
+        max(one.peak_mb, other.peak_mb),
+        min(one.processor_seconds, other.processor_seconds),
+    )
 
 
 def once(case: Case, folder: Path) -> Timing:
@@ -77,21 +86,21 @@ def once(case: Case, folder: Path) -> Timing:
     process.join()
     if isinstance(outcome, str):
         raise CaseFailed(f"{case.name}:\n{outcome}")
-    rows, seconds, peak_mb = outcome
-    return Timing(rows, seconds, peak_mb)
+    rows, seconds, peak_mb, processor_seconds = outcome
+    return Timing(rows, seconds, peak_mb, processor_seconds)
 
 
 def _child(case: Case, folder: Path, sending: Connection) -> None:
     try:
         if case.prepare is not None:
             case.prepare(folder)
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), time.process_time()
         rows = case.work(folder)
-        seconds = time.perf_counter() - begun
+        seconds, processor_seconds = time.perf_counter() - begun, time.process_time() - worked
     except Exception:  # noqa: BLE001 - told to the parent, which raises
         sending.send(traceback.format_exc())
         return
-    sending.send((rows, seconds, _peak_mb()))
+    sending.send((rows, seconds, _peak_mb(), processor_seconds))
 
 
 def _peak_mb() -> int:

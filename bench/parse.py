@@ -203,6 +203,8 @@ def _result(folder: Path, timings: dict[str, dict[str, Timing]]) -> Result:
             f"{dialect}_rows_per_second": round(mine.rows / mine.seconds),
             f"{dialect}_mb_per_second": round(megabytes / mine.seconds),
             f"{dialect}_share_of_floor_speed": round(floor.seconds / mine.seconds, 2),
+            f"{dialect}_processor_us_a_row": round(mine.processor_seconds / mine.rows * 1e6, 1),
+            f"{dialect}_floor_processor_us_a_row": round(floor.processor_seconds / floor.rows * 1e6, 1),
             f"{dialect}_peak_mb": mine.peak_mb,
             f"{dialect}_peak_mb_of_a_fifth": smaller.peak_mb,
         }
@@ -212,5 +214,8 @@ def _result(folder: Path, timings: dict[str, dict[str, Timing]]) -> Result:
 
 def _added(timings: list[Timing]) -> Timing:
     return Timing(
-        sum(each.rows for each in timings), sum(each.seconds for each in timings), max(each.peak_mb for each in timings)
+        sum(each.rows for each in timings),
+        sum(each.seconds for each in timings),
+        max(each.peak_mb for each in timings),
+        sum(each.processor_seconds for each in timings),
     )

@@ -36,6 +36,8 @@ class Result:
                 "ratio": round(self.ratio, 2),
                 "peers": {name: round(timing.seconds, 3) for name, timing in self.peers.items()},
                 "peak_mb": self.ours.peak_mb,
+                "processor_seconds": round(self.ours.processor_seconds, 3),
+                "floor_processor_seconds": round(self.floor.processor_seconds, 3),
                 **self.notes,
             }
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,9 +13,10 @@ from bench.__main__ import BENCHMARKS, main
 from bench.generate import matching_world
 from bench.match import bare_join, ours
 from bench.measure import Case, CaseFailed, interleaved
+from bench.plot import Point, drawn
 
 
-@pytest.mark.parametrize(("name", "rows"), [("match", 3_000), ("post", 3_000)])
+@pytest.mark.parametrize(("name", "rows"), [("match", 3_000), ("match-large", 3_000), ("post", 3_000)])
 def test_a_benchmark_ends_with_one_json_object(name: str, rows: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert name in BENCHMARKS
     assert main([name, "--json", "--rows", str(rows), "--repeat", "1"]) == 0
@@ -61,3 +63,13 @@ def _dies(_: Path) -> int:
 def test_a_case_that_fails_is_no_figure(tmp_path: Path, work: object, said: str) -> None:
     with pytest.raises(CaseFailed, match=said):
         interleaved([Case("bad", work)], tmp_path, 1, print)  # type: ignore[arg-type]  # typed object for parametrize
+
+
+def test_a_drawing_has_every_point_and_decades_around_them() -> None:
+    svg = drawn(
+        {"match": [Point(100_000, 1.5, 300), Point(2_000_000, 30.0, 900)], "pipeline": [Point(50_000, 9.0, 700)]}
+    )
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert svg.count("<circle") == 2 * 3
+    assert "match: 2,000,000 rows, 30.0" in svg
+    assert all(f">{tick}<" in svg for tick in ("10,000", "10,000,000", "100"))

@@ -126,7 +126,9 @@ def element_alone(text: str) -> Any:
 @given(ELEMENTS, st.sampled_from([",", ", ", "\n,\n", "," + " " * 200]))
 @example(['{"id":1,"a":3.10}', '{"id":2,"a":"x","a":"y"}', '{"id":3}'], ",")
 @example(['{"id":1,"id":2}', '{"id":-0}', '{"id":1e5}', '{"id":1.0000000000000001}'], ", ")
-@example(['{"id":1,"a":[{"id":1},{"id":2}]}', '{"id":1,"a":{"id":1 ,"id":2}}', '{"id":"},{\\"id\\":"}', '{"id":1}'], ",")
+@example(
+    ['{"id":1,"a":[{"id":1},{"id":2}]}', '{"id":1,"a":{"id":1 ,"id":2}}', '{"id":"},{\\"id\\":"}', '{"id":1}'], ","
+)
 def test_blocks_of_json_say_what_its_elements_say(tmp_path: Path, elements: list[str], separator: str) -> None:
     path = tmp_path / "answer.json"
     path.write_text("[" + separator.join(elements) + "]", encoding="utf-8")
