@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from collections.abc import Generator, Iterator
@@ -24,33 +23,31 @@ def read_ahead(items: Iterator[Item], count: int) -> Generator[Item, None, None]
     All of `items` runs in one thread. Close the generator when it is not read to its end (contextlib.closing): the
     thread then stops after the item it is at.
     """
-    waiting: queue.Queue[Item | _Ended] = queue.Queue(count)
+    waiting: queue.SimpleQueue[Item | _Ended] = queue.SimpleQueue()
+    room = threading.Semaphore(count)
     stopped = threading.Event()
-
-    def put(item: Item | _Ended) -> bool:
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                waiting.put(item, timeout=0.1)
-                return True
-        return False
 
     def work() -> None:
         try:
             for item in items:
-                if not put(item):
+                room.acquire()
+                if stopped.is_set():
                     return
+                waiting.put(item)
         except BaseException as error:  # noqa: BLE001 - raised again where the item was asked for
-            put(_Ended(error))
+            waiting.put(_Ended(error))
         else:
-            put(_Ended())
+            waiting.put(_Ended())
 
     thread = threading.Thread(target=work, name="read-ahead", daemon=True)
     thread.start()
     try:
         while not isinstance(item := waiting.get(), _Ended):
+            room.release()
             yield item
         if item.error is not None:
             raise item.error
     finally:
         stopped.set()
+        room.release()
         thread.join()
