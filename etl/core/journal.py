@@ -75,8 +75,10 @@ def ranked(column: pa.ChunkedArray) -> Ranked:
 def ranked_lanes(flows: pa.Table) -> Ranked:
     """Return the pair of accounts of each flow as a place among all pairs, which are a table of LANE."""
     names = _packed([(column.places, len(column.values)) for column in (ranked(flows[name]) for name in LANE)])
-    _, first, places = np.unique(names, return_index=True, return_inverse=True)
-    return Ranked(places, flows.select(LANE).take(first))
+    lane = ranked(pa.chunked_array([names]))
+    example = np.empty(len(lane.values), np.int64)
+    example[lane.places] = np.arange(flows.num_rows)
+    return Ranked(lane.places, flows.select(LANE).take(example))
 
 
 def ranked_flows(flows: pa.Table, lane: Ranked) -> RankedFlows:

@@ -83,7 +83,7 @@ _LAST_NUMBER = pa.schema([("year", pa.int32()), ("number", pa.int64()), ("hash",
 # Up to here the documents of a call are named to PostgreSQL; beyond, all its entries are read once.
 _NAMED_DOCUMENTS_MAX = 20_000
 # So many documents are numbered and hashed while PostgreSQL takes in the ones before.
-_CHUNK_DOCUMENTS = 25_000
+_CHUNK_DOCUMENTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
