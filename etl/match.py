@@ -67,6 +67,26 @@ CONFLICT = pa.schema(
         ("found", TEXT),
     ]
 )
+SALE_LINK = pa.schema(
+    [
+        ("sale_id", TEXT),
+        ("partner_account", TEXT),
+        ("partner_program_id", TEXT),
+        ("currency", TEXT),
+        ("order_ref", TEXT),
+        ("click_ref", TEXT),
+        ("reduction_click_ref", TEXT),
+        ("ref_folded", TEXT),
+        ("click_id", TEXT),
+        ("first_sale_amount", AMOUNT),
+        ("first_net_amount", AMOUNT),
+        ("is_reduction", pa.bool_()),
+        ("is_exact", pa.bool_()),
+        ("told_on", pa.date32()),
+        ("waits_until", INSTANT),
+    ]
+)
+"""What a sale can be found by when something else changes (sql/reconcile/prepare/sale_link.sql)."""
 _END_OF_TIME = datetime(9999, 12, 31)  # noqa: DTZ001 - instants of the warehouse are naive UTC
 
 
@@ -94,15 +114,20 @@ class Matching:
     fx_rate: pa.Table = field(default_factory=FX_RATE.empty_table)
     contract_term: pa.Table = field(default_factory=CONTRACT_TERM.empty_table)
     commission_tolerance: pa.Table = field(default_factory=COMMISSION_TOLERANCE.empty_table)
+    is_linked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """What came of it: `sale` (columns of ops.sale), `match` (schema MATCH) and `breaks` (BREAK and more columns)."""
+    """What came of it: `sale` (columns of ops.sale), `match` (schema MATCH) and `breaks` (BREAK and more columns).
+
+    `link` is what the sales can be found by (schema SALE_LINK), of none where that was not asked for.
+    """
 
     sale: pa.Table
     match: pa.Table
     breaks: pa.Table
+    link: pa.Table = field(default_factory=SALE_LINK.empty_table)
 
 
 def matched(engine: Engine, given: Matching) -> Matched:
@@ -144,7 +169,8 @@ def matched(engine: Engine, given: Matching) -> Matched:
             relations["contracted"] = _contracted(engine, given, relations)
     sale, match, breaks = relations["sale"], relations["match"], relations["open_break"]
     assert isinstance(sale, pa.Table) and isinstance(match, pa.Table) and isinstance(breaks, pa.Table)
-    return Matched(sale, match.select(MATCH.names).cast(MATCH), breaks)
+    link = run_step(engine, "prepare/sale_link", relations, {}) if given.is_linked else SALE_LINK.empty_table()
+    return Matched(sale, match.select(MATCH.names).cast(MATCH), breaks, link.cast(SALE_LINK))
 
 
 def _contracted(engine: Engine, given: Matching, relations: Mapping[str, Relation]) -> pa.Table:
@@ -181,6 +207,7 @@ _READS: dict[str, tuple[str, ...]] = {
         "grouped_sale", "sale_match", "sale_day", "duplicate", "open_break", "accepted_click", "settled_match",
     ),
     "match": ("current_row", "sale"),
+    "prepare/sale_link": ("grouped_sale", "sale_match", "folded_ref"),
 }  # fmt: skip
 
 

@@ -40,6 +40,8 @@ STAGES = (
 class Task:
     """One stage for one key on one day. `window` is for fetch alone; without one, the windows that are due are fetched.
 
+    `is_whole` is for reconcile and accrue: look at all sales, not only at those that were touched.
+
     Keys: a partner account (fetch, parse, validate), a click source (clicks), a bank (payout), a batch (export,
     transmit), and the entity for all others.
     """
@@ -48,6 +50,7 @@ class Task:
     key: str
     day: date
     window: Window | None = None
+    is_whole: bool = False
 
 
 def run_stage(
@@ -149,7 +152,7 @@ def _reconcile(_: Installation, context: Context, task: Task, __: CredentialsOf)
     from etl.reconcile import reconcile
 
     facts = {account.partner: connector_for(account.partner).facts for account in context.configuration.accounts}
-    return reconcile(context, task.day, facts)
+    return reconcile(context, task.day, facts, is_whole=task.is_whole)
 
 
 def _remit(installation: Installation, context: Context, task: Task, _: CredentialsOf) -> StageResult:
@@ -170,7 +173,11 @@ def _accrue(_: Installation, context: Context, task: Task, __: CredentialsOf) ->
     from etl.clawback import write_off_debts
     from etl.opening import book_openings
 
-    results = [book_openings(context, task.day), book_adjustments(context), accrue(context, task.day)]
+    results = [
+        book_openings(context, task.day),
+        book_adjustments(context),
+        accrue(context, task.day, is_whole=task.is_whole),
+    ]
     # What members owe follows from all that is booked before.
     results.append(write_off_debts(context, task.day))
     return _added("accrue", task.key, results, "; ".join(result.note for result in results if result.note))

@@ -1,88 +1,33 @@
 """Reconcile: from accepted deliveries, clicks and decisions to versions, sales, matches and breaks, as a difference.
 
-Everything is computed from all accepted rows, so that the order of arrival cannot matter, and compared with what the
-warehouse holds; only what differs is written, in one transaction under the lock of the entity's books. A narrower scope
-would restrict the rows read in `_read`, nothing else.
+What follows from all that was ever told does not hang on the order of arrival. A run computes it again for the sales
+that anything new could touch (etl/narrow.py), or for all: when there are few, when it cannot tell which, and when much
+changed. It compares that with what the warehouse holds, and only what differs is written, in one transaction under the
+lock of the entity's books.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
-from zoneinfo import ZoneInfo
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.core.alias import moved_keys
 from etl.core.connector import ConnectorFacts
 from etl.core.context import Context, StageResult
-from etl.core.engine import Engine, Files, Relation
-from etl.core.kept import BREAK_FOUND, OPENING_BREAKS, REMITTANCE_BREAKS, KeptTable, keep
+from etl.core.engine import Files, Relation
+from etl.core.kept import BREAK_FOUND, OPENING_BREAKS, REMITTANCE_BREAKS, Change, KeptTable, keep
 from etl.core.money import exponent
-from etl.core.schemas import (
-    ALIAS,
-    CASHBACK_RULE,
-    CLICK,
-    CONTRACT_TERM,
-    CONVERSION,
-    FX_RATE,
-    MATCH,
-    PROGRAM,
-    TEXT,
-    TRANSACTION,
-    VERSION,
-)
-from etl.core.target import commission_tolerance
+from etl.core.schemas import CLICK, CONVERSION, MATCH, TEXT, TRANSACTION, VERSION
+from etl.core.seen import NARROW_FROM, forget_seen, hash_of, read_seen, write_seen
+from etl.core.touched import touch
 from etl.core.warehouse import Connection, fetch, lock
-from etl.match import (
-    DECISION,
-    SEAL,
-    SETTLED_MATCH,
-    TRUNCATED_LENGTHS,
-    Matched,
-    Matching,
-    matched,
-    run_step,
-)
+from etl.given import Given, read_given
+from etl.match import SALE_LINK, SETTLED_MATCH, Matched, matched, run_step
+from etl.narrow import SETTLED, Narrowed, matching, narrowed
 
-_DELIVERY = pa.schema(
-    [
-        ("delivery_id", TEXT),
-        ("partner_account", TEXT),
-        ("window_from", pa.date32()),
-        ("window_until", pa.date32()),
-        ("observed_at", pa.timestamp("us")),
-        ("states_scope", pa.bool_()),
-        ("has_unkeyed_rejects", pa.bool_()),
-        ("object_path", TEXT),
-    ]
-)
-SCOPE = pa.schema(
-    [
-        ("delivery_id", TEXT),
-        ("partner_account", TEXT),
-        ("from_at", pa.timestamp("us")),
-        ("until_at", pa.timestamp("us")),
-        ("observed_at", pa.timestamp("us")),
-        ("observed_on", pa.date32()),
-        ("states_scope", pa.bool_()),
-        ("has_unkeyed_rejects", pa.bool_()),
-    ]
-)
-REJECTED_KEY = pa.schema([("delivery_id", TEXT), ("transaction_id", TEXT), ("line_id", TEXT)])
-PARTNER_MODEL = pa.schema(
-    [
-        ("partner", TEXT),
-        ("partner_account", TEXT),
-        ("version_clock", TEXT),
-        ("clock_precision_seconds", pa.int32()),
-        ("reversal_model", TEXT),
-        ("signed_row_link", TEXT),
-        ("has_status", pa.bool_()),
-    ]
-)
 _SALE = pa.schema(
     [
         ("sale_id", TEXT),
@@ -102,7 +47,6 @@ _SALE = pa.schema(
         ("is_payout_held", pa.bool_()),
     ]
 )
-_OBJECT = pa.schema([("relation", TEXT), ("object_path", TEXT)])
 # Of each delivery, as it was parsed last.
 _ROWS = """
     SELECT coalesce(sum(p.row_count), 0), coalesce(sum(p.reject_count + coalesce(v.reject_count, 0)), 0)
@@ -112,8 +56,8 @@ _ROWS = """
 _ROW_KEY = ("partner_account", "transaction_id", "line_id")
 
 
-_VERSIONS = KeptTable("ops.transaction_version", (*_ROW_KEY, "version_no"), VERSION, "versions")
-_SALES = KeptTable("ops.sale", ("sale_id",), _SALE, "sales")
+_VERSIONS = KeptTable("ops.transaction_version", (*_ROW_KEY, "version_no"), VERSION, "versions", told=("sale_id",))
+_SALES = KeptTable("ops.sale", ("sale_id",), _SALE, "sales", told=("sale_id",))
 _MATCHES = KeptTable("ops.match", _ROW_KEY, MATCH, "matches")
 # What is amiss with remittances is told by the stage that looks at them.
 _BREAKS = KeptTable(
@@ -124,33 +68,131 @@ _BREAKS = KeptTable(
     carried=True,
     scope=f"kind NOT IN ({', '.join(repr(kind) for kind in (*REMITTANCE_BREAKS, *OPENING_BREAKS))})",
 )
+_KEPT = (_VERSIONS, _SALES, _MATCHES, _BREAKS)
+_AT_STAKE = pa.schema([("currency", TEXT), ("break_count", pa.int64()), ("amount", pa.decimal128(38, 4))])
+# So many files of links are read in each run before they are made one.
+_LINK_FILES_MAX = 60
 
 
-def reconcile(context: Context, day: date, facts: Mapping[str, ConnectorFacts]) -> StageResult:
+def reconcile(
+    context: Context,
+    day: date,
+    facts: Mapping[str, ConnectorFacts],
+    *,
+    is_whole: bool = False,
+    narrow_from: int = NARROW_FROM,
+) -> StageResult:
     """Return what changed when versions, sales, matches and breaks were brought up to `day`; again, nothing does.
 
-    `facts` are those of the connectors, by partner. Raises Stop if a delivery names an account that is not configured.
+    `facts` are those of the connectors, by partner. Once there are `narrow_from` versions only sales that may have
+    changed are looked at, unless `is_whole`. Raises Stop if a delivery names an account that is not configured.
     """
+    entity = context.entity.name
     with context.warehouse.transaction() as connection:
-        lock(connection, f"books:{context.entity.name}")
+        lock(connection, f"books:{entity}")
         row_count, reject_count = _rows_so_far(connection)
-        versions, result = _computed(context, connection, day, facts)
-        changes = {
-            target.noun: keep(context, connection, target, table, day)
-            for target, table in ((_VERSIONS, versions), (_SALES, result.sale), (_MATCHES, result.match))
-        }
-        breaks = _not_opened(connection, result.breaks)
-        changes[_BREAKS.noun] = keep(context, connection, _BREAKS, breaks, day)
+        given = read_given(context, connection, day, facts)
+        before, now = read_seen(connection, entity), given.seen()
+        part = None if before is None or is_whole else narrowed(connection, given, before, now)
+        if part is None:
+            versions = given.versions(observation := _observed(given))
+            is_remembered = versions.num_rows >= narrow_from
+            found = _whole(connection, given, observation, versions, is_linked=is_remembered)
+            changes = _kept(context, connection, day, versions, found, tuple(table.scope for table in _KEPT))
+            _link_all(context, connection, found.link)
+        else:
+            found, is_remembered = part.matched, True
+            changes = _kept(context, connection, day, part.versions, found, _scopes_of_part())
+            _link_more(context, connection, part)
+        touch(connection, [changes["versions"].told["sale_id"], changes["sales"].told["sale_id"]])
+        if is_remembered:
+            write_seen(connection, entity, before, now, context.run_id)
+        elif before is not None:
+            forget_seen(connection, entity)
+        sale_count, break_count, at_stake = _standing(connection)
     counts: list[tuple[str, int]] = []
     for noun, change in changes.items():
         counts += [(f"new_{noun}", change.new), (f"changed_{noun}", change.changed), (f"gone_{noun}", change.gone)]
-    counts += [("sales", result.sale.num_rows), ("open_breaks", breaks.num_rows)]
+    counts += [("looked_at", found.sale.num_rows), ("sales", sale_count), ("open_breaks", break_count)]
     written = changes["matches"].new + changes["matches"].changed
     note = (
-        f"{row_count:,} rows, {reject_count:,} rejects, {breaks.num_rows:,} breaks{_at_stake(breaks)}; "
+        f"{row_count:,} rows, {reject_count:,} rejects, {break_count:,} breaks{at_stake}; "
         f"{changes['versions'].new:,} new versions, {written:,} matches written"
     )
-    return StageResult("reconcile", context.entity.name, tuple(counts), note)
+    return StageResult("reconcile", entity, tuple(counts), note)
+
+
+def _scopes_of_part() -> tuple[str, ...]:
+    """Return which stored rows a part is about, in the words of the tables that `narrowed` staged."""
+    key = ", ".join(_ROW_KEY)
+    of_row = f"({key}) IN (SELECT {key} FROM narrow_row)"
+    return (
+        f"({key}) IN (SELECT {key} FROM narrow_key)",
+        "sale_id IN (SELECT sale_id FROM narrow_sale)",
+        of_row,
+        f"{_BREAKS.scope} AND (sale_id IN (SELECT sale_id FROM narrow_sale) OR {of_row} OR (kind = 'missing_at_partner'"
+        " AND transaction_id IN (SELECT conversion_id FROM narrow_conversion)))",
+    )
+
+
+def _kept(
+    context: Context, connection: Connection, day: date, versions: pa.Table, found: Matched, scopes: tuple[str, ...]
+) -> dict[str, Change]:
+    tables = (versions, found.sale, found.match, _not_opened(connection, found.breaks))
+    return {
+        target.noun: keep(context, connection, replace(target, scope=scope), table, day)
+        for target, table, scope in zip(_KEPT, tables, scopes, strict=True)
+    }
+
+
+def _observed(given: Given) -> pa.Table:
+    return given.observation(given.files(given.delivery["object_path"].to_pylist(), TRANSACTION))
+
+
+def _whole(
+    connection: Connection, given: Given, observation: pa.Table, versions: pa.Table, *, is_linked: bool
+) -> Matched:
+    """Return what follows from all that was ever told."""
+    clicks, conversions = given.tracked_paths("click"), given.tracked_paths("conversion")
+    return matched(
+        given.engine,
+        matching(
+            given,
+            current_row=run_step(given.engine, "current_row", {"version": versions, "moved_key": given.moved}, {}),
+            click=run_step(given.engine, "click", {"tracked_click": given.files(clicks, CLICK)}, {}),
+            conversion=run_step(
+                given.engine, "conversion", {"tracked_conversion": given.files(conversions, CONVERSION)}, {}
+            ),
+            conflict=run_step(given.engine, "conflict", {"observation": observation}, {}),
+            settled_match=fetch(connection, f"{SETTLED} ORDER BY s.sale_id", SETTLED_MATCH),
+            is_linked=is_linked,
+        ),
+    )
+
+
+def _link_all(context: Context, connection: Connection, link: pa.Table) -> None:
+    """Remember what all sales can be found by, and nothing of before."""
+    connection.execute("DELETE FROM ops.sale_link_file")
+    _put_links(context, connection, link)
+
+
+def _link_more(context: Context, connection: Connection, part: Narrowed) -> None:
+    """Remember what sales can be found by that were looked at again, as far as it is not known already."""
+    relations: dict[str, Relation] = {"link": part.matched.link, "known_link": part.known_link}
+    _put_links(context, connection, run_step(context.engine, "prepare/new_link", relations, {}))
+    paths = [str(row[0]) for row in connection.execute("SELECT object_path FROM ops.sale_link_file").fetchall()]
+    if len(paths) > _LINK_FILES_MAX:
+        files = Files([context.lake.local(path) for path in paths], SALE_LINK)
+        _link_all(context, connection, run_step(context.engine, "prepare/every_link", {"sale_link": files}, {}))
+
+
+def _put_links(context: Context, connection: Connection, link: pa.Table) -> None:
+    if link.num_rows:
+        path = f"derived/sale_link/{hash_of([link], ())}.parquet"
+        context.lake.put_table(link, path)
+        connection.execute(
+            "INSERT INTO ops.sale_link_file VALUES (%s, %s) ON CONFLICT DO NOTHING", (path, link.num_rows)
+        )
 
 
 def _not_opened(connection: Connection, breaks: pa.Table) -> pa.Table:
@@ -169,171 +211,19 @@ def _rows_so_far(connection: Connection) -> tuple[int, int]:
     return int(str(found[0])), int(str(found[1]))
 
 
-def _at_stake(breaks: pa.Table) -> str:
-    """Return the commission that breaks are about as words, such as ', EUR 84.10 and GBP 12.00 at stake'."""
-    sums: dict[str, Decimal] = {}
-    for currency, amount in zip(breaks["currency"].to_pylist(), breaks["amount"].to_pylist(), strict=True):
-        if currency is not None and amount is not None:
-            sums[currency] = sums.get(currency, Decimal(0)) + abs(amount)
-    told = [f"{currency} {sums[currency]:,.{exponent(currency)}f}" for currency in sorted(sums)]
-    return f", {' and '.join(told)} at stake" if told else ""
-
-
-def _computed(
-    context: Context, connection: Connection, day: date, facts: Mapping[str, ConnectorFacts]
-) -> tuple[pa.Table, Matched]:
-    """Return all versions and what follows from them."""
-    engine, zone = context.engine, context.entity.books_zone
-    deliveries = fetch(connection, _ACCEPTED, _DELIVERY)
-    model = _partner_model(context, facts)
-    scope = _scope(context, deliveries)
-    # A file of an older day lacks columns that a newer one has, and tells none of them.
-    rows = Files([context.lake.local(path) for path in deliveries["object_path"].to_pylist()], TRANSACTION)
-    relations: dict[str, Relation] = {"delivery_scope": scope, "partner_model": model, "transaction_row": rows}
-    observation = run_step(engine, "prepare/observation", relations, {"books_zone": zone})
-    rejected = fetch(connection, _REJECTED, REJECTED_KEY)
-    moved = moved_keys(fetch(connection, _ALIASES, ALIAS).to_pylist())
-    versions = versions_of(engine, observation, scope, rejected, model, moved)
-    tracked = fetch(connection, _TRACKED, _OBJECT).to_pylist()
-    clicks = [row["object_path"] for row in tracked if row["relation"] == "click"]
-    conversions = [row["object_path"] for row in tracked if row["relation"] == "conversion"]
-    lengths = {
-        length
-        for account in context.configuration.accounts
-        if isinstance(length := account.options.get("click_ref_length"), int)
-    }
-    return versions, matched(
-        engine,
-        Matching(
-            current_row=run_step(engine, "current_row", {"version": versions, "moved_key": moved}, {}),
-            program=fetch(connection, f"SELECT {', '.join(PROGRAM.names)} FROM ref.program ORDER BY 1, 10", PROGRAM),
-            click=run_step(engine, "click", {"tracked_click": _objects(context, clicks, CLICK)}, {}),
-            conversion=run_step(
-                engine, "conversion", {"tracked_conversion": _objects(context, conversions, CONVERSION)}, {}
-            ),
-            seal=fetch(connection, "SELECT sealed_until FROM ops.click_seal ORDER BY source", SEAL),
-            partner_model=model,
-            day=day,
-            books_zone=zone,
-            base_currency=context.entity.base_currency,
-            truncated_lengths=tuple(sorted({*TRUNCATED_LENGTHS, *lengths})),
-            conflict=run_step(engine, "conflict", {"observation": observation}, {}),
-            decision=fetch(connection, _DECISIONS, DECISION),
-            settled_match=fetch(connection, _SETTLED, SETTLED_MATCH),
-            cashback_rule=fetch(
-                connection,
-                f"SELECT {', '.join(CASHBACK_RULE.names)} FROM ref.cashback_rule_in_force ORDER BY 1, 8",
-                CASHBACK_RULE,
-            ),
-            fx_rate=fetch(
-                connection, f"SELECT {', '.join(FX_RATE.names)} FROM ref.fx_rate ORDER BY 1, 2, 3, 5", FX_RATE
-            ),
-            contract_term=fetch(
-                connection,
-                f"SELECT {', '.join(CONTRACT_TERM.names)} FROM ref.contract_term_in_force ORDER BY 1, 8",
-                CONTRACT_TERM,
-            ),
-            commission_tolerance=commission_tolerance(context.configuration),
-        ),
-    )
-
-
-def versions_of(
-    engine: Engine, observation: pa.Table, scope: pa.Table, rejected: pa.Table, model: pa.Table, moved: pa.Table
-) -> pa.Table:
-    """Return the versions (schema VERSION) of what was observed; see sql/reconcile/version.sql."""
-    relations: dict[str, Relation] = {
-        "observation": observation,
-        "delivery_scope": scope,
-        "rejected_key": rejected,
-        "partner_model": model,
-        "moved_key": moved,
-    }
-    return run_step(engine, "version", relations, {}).select(VERSION.names).cast(VERSION)
-
-
-# The newest parse that was let through: one that is held does not take away what the one before it said.
-_ACCEPTED = """
-SELECT delivery_id, partner_account, window_from, window_until, observed_at, states_scope, has_unkeyed_rejects,
-    object_path
-FROM (
-    SELECT d.delivery_id, d.partner_account, d.window_from, d.window_until, d.observed_at, d.states_scope,
-        p.unkeyed_reject_count > 0 AS has_unkeyed_rejects, v.object_path,
-        row_number() OVER (PARTITION BY d.delivery_id ORDER BY v.parse_version DESC) AS age
-    FROM ops.delivery AS d
-    JOIN ops.validation AS v ON v.delivery_id = d.delivery_id
-    JOIN ops.parse AS p ON p.delivery_id = v.delivery_id AND p.parse_version = v.parse_version
-    LEFT JOIN ops.hold_release AS h ON h.delivery_id = v.delivery_id AND h.parse_version = v.parse_version
-    WHERE v.state = 'passed' OR h.delivery_id IS NOT NULL
-) AS accepted
-WHERE age = 1
-ORDER BY delivery_id
-"""
-# Rejects of any parse of a delivery: a row that was ever refused is no proof of absence.
-_REJECTED = """
-SELECT DISTINCT delivery_id, transaction_id, line_id
-FROM ops.reject
-WHERE transaction_id IS NOT NULL
-ORDER BY delivery_id, transaction_id, line_id
-"""
-_ALIASES = f"SELECT {', '.join(ALIAS.names)} FROM ref.alias ORDER BY alias_id, revision"
-_TRACKED = "SELECT relation, object_path FROM ops.tracked_file ORDER BY relation, object_path"
-_DECISIONS = f"SELECT {', '.join(DECISION.names)} FROM ops.decision_in_force ORDER BY decision_id"
-_SETTLED = """
-SELECT s.sale_id, s.rule, s.click_id, s.clicked_at, s.member_id
-FROM ops.sale AS s
-WHERE s.click_id IS NOT NULL AND EXISTS (
-    SELECT 1
-    FROM payout.payout_line AS l
-    JOIN payout.payout AS p ON p.payout_id = l.payout_id
-    WHERE l.document_kind = 'sale' AND l.document_id = s.sale_id AND p.state IN ('reserved', 'in_flight', 'settled')
-)
-ORDER BY s.sale_id
-"""
-
-
-def _partner_model(context: Context, facts: Mapping[str, ConnectorFacts]) -> pa.Table:
-    rows = [
-        {
-            "partner": account.partner,
-            "partner_account": account.name,
-            "version_clock": facts[account.partner].version_clock.value,
-            "clock_precision_seconds": facts[account.partner].clock_precision_seconds,
-            "reversal_model": facts[account.partner].reversal_model.value,
-            "signed_row_link": getattr(facts[account.partner].signed_row_link, "value", None),
-            "has_status": facts[account.partner].has_status,
-        }
-        for account in context.configuration.accounts
+def _standing(connection: Connection) -> tuple[int, int, str]:
+    """Return how many sales and breaks there are, and the commission that breaks are about, such as ', EUR 84.10'."""
+    sales = connection.execute("SELECT count(*) FROM ops.sale").fetchone()
+    rows = fetch(
+        connection,
+        f"SELECT currency, count(*), sum(abs(amount)) FROM ops.break WHERE {_BREAKS.scope}"
+        " GROUP BY currency ORDER BY currency",
+        _AT_STAKE,
+    ).to_pylist()
+    told = [
+        f"{row['currency']} {row['amount']:,.{exponent(row['currency'])}f}"
+        for row in rows
+        if row["currency"] is not None and row["amount"] is not None
     ]
-    return pa.Table.from_pylist(rows, schema=PARTNER_MODEL)
-
-
-def _scope(context: Context, deliveries: pa.Table) -> pa.Table:
-    """Return what each delivery speaks of: its days, in the partner's zone, as instants."""
-    books = ZoneInfo(context.entity.books_zone)
-    zones = {name: ZoneInfo(context.configuration.account(name).zone) for name in set(_texts(deliveries))}
-    rows = [
-        {
-            **{name: row[name] for name in ("delivery_id", "partner_account", "observed_at", "states_scope")},
-            "has_unkeyed_rejects": row["has_unkeyed_rejects"],
-            "from_at": midnight(row["window_from"], zones[row["partner_account"]]),
-            "until_at": midnight(row["window_until"], zones[row["partner_account"]]),
-            "observed_on": row["observed_at"].replace(tzinfo=UTC).astimezone(books).date(),
-        }
-        for row in deliveries.to_pylist()
-    ]
-    return pa.Table.from_pylist(rows, schema=SCOPE)
-
-
-def _texts(deliveries: pa.Table) -> Sequence[str]:
-    names: list[str] = deliveries["partner_account"].to_pylist()
-    return names
-
-
-def midnight(day: date, zone: ZoneInfo) -> datetime:
-    """Return the instant (naive UTC) at which `day` begins in `zone`."""
-    return datetime.combine(day, time(), zone).astimezone(UTC).replace(tzinfo=None)
-
-
-def _objects(context: Context, paths: Sequence[str], schema: pa.Schema) -> Relation:
-    return [context.lake.local(path) for path in paths] or schema.empty_table()
+    at_stake = f", {' and '.join(told)} at stake" if told else ""
+    return int(str((sales or (0,))[0])), sum(row["break_count"] for row in rows), at_stake

@@ -19,6 +19,7 @@ from etl.core.kept import BREAK_FOUND, REMITTANCE_BREAKS, Change, KeptTable, kee
 from etl.core.ledger import lock_books
 from etl.core.target import post_difference, read_facts, read_posted
 from etl.core.told import read_told
+from etl.core.touched import touch_transactions
 from etl.core.warehouse import APPROVER, Connection, lock
 from etl.core.write_off import read_posted_write_offs
 
@@ -27,6 +28,7 @@ _ALLOCATIONS = KeptTable(
     ("partner_account", "remittance_id", "line_no", "transaction_id", "line_id"),
     ALLOCATION,
     "allocations",
+    told=("partner_account", "transaction_id"),
 )
 _BREAKS = KeptTable(
     "ops.break",
@@ -77,6 +79,7 @@ def remit(context: Context, day: date) -> StageResult:
         outcome = outcomes(context.engine, facts, told, made, context.configuration, day)
         found = breaks(context.engine, told, made, outcome)
         changed = keep(context, connection, _ALLOCATIONS, made.allocation, day)
+        touch_transactions(connection, changed.told)
         keep(context, connection, _BREAKS, found, day)
         wanted = remittance_target(context.engine, facts, told, made)
         booked = read_posted(connection, entity, kind="remittance")

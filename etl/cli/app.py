@@ -149,14 +149,16 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
         yield lambda step: bar.update(task, description=escape(f"{what}: {step}"))
 
 
-def run_one(stage: str, key: str, day: datetime | None, window: Window | None = None) -> None:
+def run_one(
+    stage: str, key: str, day: datetime | None, window: Window | None = None, *, is_whole: bool = False
+) -> None:
     """Run one stage for one key and print what it did."""
     from etl.pipeline import Task, run_stage
 
     with told():
         opened = installation()
         known_at = clock(opened.settings)
-        task = Task(stage, key, (day or known_at).date(), window)
+        task = Task(stage, key, (day or known_at).date(), window, is_whole)
         with working(f"{stage} {key}"):
             result = run_stage(
                 opened,

@@ -158,14 +158,29 @@ app.command("clicks", rich_help_panel=A_STAGE)(
     _stage_command("clicks", "Click source, as in config/clicks.", "Load new clicks and conversions, check the clicks.")
 )
 _ENTITY = "The entity, as in config/entity.yaml."
+Everything = Annotated[
+    bool, typer.Option("--everything", help="Look at all sales, not only at those that something new touched.")
+]
+
+
+def _books_command(stage: str, text: str) -> Callable[..., None]:
+    def command(
+        key: Annotated[str, typer.Argument(help=_ENTITY)], day: Day = None, everything: Everything = False
+    ) -> None:
+        run_one(stage, key, day, is_whole=everything)
+
+    command.__doc__ = text
+    return command
+
+
 app.command("reconcile", rich_help_panel=A_STAGE)(
-    _stage_command("reconcile", _ENTITY, "Find versions, sales, matches and breaks.")
+    _books_command("reconcile", "Find versions, sales, matches and breaks.")
 )
 app.command("remit", rich_help_panel=A_STAGE)(
     _stage_command("remit", _ENTITY, "Take in new remittances, allocate them to approved commission, and post.")
 )
 app.command("accrue", rich_help_panel=A_STAGE)(
-    _stage_command("accrue", _ENTITY, "Post what every touched sale should have and has not.")
+    _books_command("accrue", "Post what every touched sale should have and has not.")
 )
 
 

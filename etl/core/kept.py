@@ -43,7 +43,10 @@ OPENING_BREAKS = ("changed_since_opening",)
 
 @dataclass(frozen=True, slots=True)
 class KeptTable:
-    """A table that a stage keeps equal to what it computes, where `scope` holds; what `carried` says is set once."""
+    """A table that a stage keeps equal to what it computes, where `scope` holds; what `carried` says is set once.
+
+    `told` are the columns of changed rows that others want to know.
+    """
 
     table: str
     key: tuple[str, ...]
@@ -51,15 +54,17 @@ class KeptTable:
     noun: str
     carried: bool = False
     scope: str = "true"
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How many rows of a table were new, changed and gone."""
+    """How many rows of a table were new, changed and gone, and the `told` columns of them all."""
 
     new: int
     changed: int
     gone: int
+    told: pa.Table
 
     def __bool__(self) -> bool:
         return bool(self.new or self.changed or self.gone)
@@ -73,7 +78,7 @@ def keep(context: Context, connection: Connection, target: KeptTable, computed: 
     query = f"SELECT {', '.join(schema.names)} FROM {target.table} WHERE {target.scope} ORDER BY {key}"
     stored = fetch(connection, query, schema)
     wanted = computed.select(target.schema.names).cast(target.schema)
-    fresh, stale, changed = _difference(context, target, wanted, stored, day)
+    fresh, stale, changed, told = _difference(context, target, wanted, stored, day)
     if stale.num_rows:
         connection.execute(
             f"CREATE TEMP TABLE stale_key ON COMMIT DROP AS SELECT {key} FROM {target.table} WITH NO DATA"
@@ -83,13 +88,13 @@ def keep(context: Context, connection: Connection, target: KeptTable, computed: 
         connection.execute(f"DELETE FROM {target.table} AS t USING stale_key AS s WHERE {same}")
         connection.execute("DROP TABLE stale_key")
     copy_in(connection, target.table, fresh.cast(schema))
-    return Change(fresh.num_rows - changed, changed, stale.num_rows - changed)
+    return Change(fresh.num_rows - changed, changed, stale.num_rows - changed, told)
 
 
 def _difference(
     context: Context, target: KeptTable, wanted: pa.Table, stored: pa.Table, day: date
-) -> tuple[pa.Table, pa.Table, int]:
-    """Return the rows to write, the keys to take out before, and how many keys are in both."""
+) -> tuple[pa.Table, pa.Table, int, pa.Table]:
+    """Return the rows to write, the keys to take out before, how many keys are in both, and what is told of all."""
     names, key = ", ".join(target.schema.names), ", ".join(target.key)
     same = " AND ".join(f"s.{name} = f.{name}" for name in target.key)
     columns = [f"f.{name}" for name in target.schema.names]
@@ -110,4 +115,8 @@ def _difference(
         ).to_arrow_table()
         stale = engine.sql(f"SELECT {key} FROM stale ORDER BY {key}").to_arrow_table()
         both = engine.sql(f"SELECT f.{target.key[0]} FROM fresh AS f JOIN stale AS s ON {same}").to_arrow_table()
-    return fresh, stale, both.num_rows
+        if not target.told:
+            return fresh, stale, both.num_rows, pa.table({})
+        either = " UNION ".join(f"SELECT {', '.join(target.told)} FROM {name}" for name in ("fresh", "stale"))
+        told = engine.sql(f"{either} ORDER BY ALL").to_arrow_table()
+    return fresh, stale, both.num_rows, told

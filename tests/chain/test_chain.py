@@ -51,10 +51,13 @@ def live(house: House, world: World) -> None:
     house.keep_books(world.day)
 
 
-def live_in_pieces(house: House, world: World, chance: random.Random) -> None:
-    """Bring a world in shuffled, in pieces, each of which is booked before the next one comes."""
+def live_in_pieces(house: House, world: World, chance: random.Random, pieces: int = 3, referred: bool = False) -> None:
+    """Bring a world in shuffled, in pieces, each of which is booked before the next one comes.
+
+    With `referred` the programs, rules and aliases are known from the beginning.
+    """
     house.begin()
-    count = chance.randint(1, 3)
+    count = pieces if referred else chance.randint(1, pieces)
     piece_of: dict[int, int] = {}
 
     def come(items: Any, piece: int) -> list[Any]:
@@ -65,11 +68,12 @@ def live_in_pieces(house: House, world: World, chance: random.Random) -> None:
     waiting = list(world.decisions)
     for piece in range(1, count + 1):
         is_last = piece == count
-        programs, rules = come(world.programs, piece), come(world.rules, piece)
+        of_reference = count if referred else piece
+        programs, rules = come(world.programs, of_reference), come(world.rules, of_reference)
         reports, decisions = come(world.reports, piece), come(waiting, piece)
         chance.shuffle(reports)
         # Terms known before their end was are told again with it; a file is told again as a whole.
-        told_rates, aliases = dict(come(rates, piece)), come(world.aliases, piece)
+        told_rates, aliases = dict(come(rates, piece)), come(world.aliases, of_reference)
         house.refer([_open_ended(one, programs) for one in programs], rules, told_rates, aliases)
         until = world.tracked_until if is_last else world.tracked_until - (count - piece) * (at("03-02") - at("03-01"))
         hidden = {one["click_id"] for one in world.clicks if not is_last and chance.random() < 0.3}

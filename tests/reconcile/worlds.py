@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from etl.core.alias import moved_keys
 from etl.core.schemas import CLICK, CONVERSION, PROGRAM, TRANSACTION
+from etl.given import PARTNER_MODEL, REJECTED_KEY, SCOPE, versions_of
 from etl.match import CONFLICT, DECISION, SEAL, SETTLED_MATCH, Matched, Matching, matched, run_step
-from etl.reconcile import PARTNER_MODEL, REJECTED_KEY, SCOPE, versions_of
 from tests.engine import ENGINE
 from tests.reconcile.naive import Delivery, Row, World
 from tests.reconcile.naive_facts import standing

@@ -1,0 +1,136 @@
+"""What a search for touched sales asks: the warehouse of one transaction, the links of all sales, files of the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.core.engine import Files, Relation
+from etl.core.schemas import CLICK, TEXT, TRANSACTION, VERSION
+from etl.core.seen import Seen
+from etl.core.warehouse import Connection, copy_in, fetch
+from etl.given import Given
+from etl.match import SALE_LINK, run_step
+
+KEY = pa.schema([("partner_account", TEXT), ("transaction_id", TEXT), ("line_id", TEXT)])
+SALE_ID = pa.schema([("sale_id", TEXT)])
+KEY_COLUMNS = ", ".join(KEY.names)
+# Of all sales, as many as are worth looking for.
+_SHARE_MAX = 4
+_FEW = 10_000
+
+
+class Search:
+    """One search for what is touched: what was seen `before` and is there `now`, and the most it may find (`limit`)."""
+
+    def __init__(self, connection: Connection, given: Given, before: Seen, now: Seen) -> None:
+        self.connection, self.given, self.before, self.now = connection, given, before, now
+        paths = connection.execute("SELECT object_path, row_count FROM ops.sale_link_file ORDER BY 1").fetchall()
+        self.links = given.files([str(path) for path, _ in paths], SALE_LINK)
+        self.limit = max(_FEW, sum(int(str(count)) for _, count in paths) // _SHARE_MAX)
+        self.staged: set[str] = set()
+
+    def stage(self, name: str, table: pa.Table) -> None:
+        """Hold `table` as a temporary table of the transaction, in place of what has that name."""
+        kinds = {"string": "text", "timestamp[us]": "timestamp"}
+        columns = ", ".join(f"{each.name} {kinds[str(each.type)]}" for each in table.schema)
+        if name in self.staged:
+            self.connection.execute(f"DROP TABLE {name}")
+        self.staged.add(name)
+        self.connection.execute(f"CREATE TEMP TABLE {name} ({columns}) ON COMMIT DROP")
+        copy_in(self.connection, name, table)
+        self.connection.execute(f"ANALYZE {name}")
+
+    def fetch(self, query: str, schema: pa.Schema, *parameters: object) -> pa.Table:
+        return fetch(self.connection, query, schema, parameters)
+
+    def sales(self, query: str, *parameters: date) -> pa.ChunkedArray:
+        return self.fetch(query, SALE_ID, *parameters)["sale_id"]
+
+    def sales_of(self, key: pa.Table) -> pa.ChunkedArray:
+        """Return the sales that some keys are of, as far as the warehouse knows."""
+        self.stage("asked_key", key)
+        return self.sales(
+            f"SELECT DISTINCT v.sale_id FROM asked_key AS k JOIN ops.transaction_version AS v USING ({KEY_COLUMNS})"
+        )
+
+    def keys_of(self, sales: pa.Table) -> pa.Table:
+        """Return the keys of some sales, as far as the warehouse knows."""
+        self.stage("asked_sale", sales)
+        return self.fetch(
+            f"SELECT DISTINCT {columns_of('v')} FROM asked_sale AS s JOIN ops.transaction_version AS v USING (sale_id)",
+            KEY,
+        )
+
+    def versions_of(self, sales: pa.Table, key: pa.Table, versions: pa.Table) -> pa.Table:
+        """Return the versions of some sales: those found anew, and of other keys the stored ones."""
+        self.stage("asked_sale", sales)
+        self.stage("asked_key", key)
+        stored = self.fetch(
+            f"SELECT {', '.join(f'v.{name}' for name in VERSION.names)} FROM asked_sale AS s"
+            " JOIN ops.transaction_version AS v USING (sale_id)"
+            f" WHERE NOT EXISTS (SELECT 1 FROM asked_key AS k WHERE ({columns_of('k')})"
+            f" = ({columns_of('v')}))",
+            VERSION,
+        )
+        return pa.concat_tables([among(versions, sales), stored])
+
+    def new(self, relation: str, schema: pa.Schema) -> Files:
+        known = self.before.of("tracked_file")
+        return self.given.files([path for path in self.given.tracked_paths(relation) if path not in known], schema)
+
+    def all(self, relation: str, schema: pa.Schema) -> Files:
+        return self.given.files(self.given.tracked_paths(relation), schema)
+
+    def new_click_ids(self) -> pa.Array:
+        found = run_step(self.given.engine, "prepare/new_click_id", {"new_click": self.new("click", CLICK)}, {})
+        return found["click_id"].combine_chunks()
+
+    def rows_of(self, accounts: pa.Array) -> Files:
+        told = self.given.delivery.filter(pc.is_in(self.given.delivery["partner_account"], accounts))
+        return self.given.files(told["object_path"].to_pylist(), TRANSACTION)
+
+    def known_links(self, sales: pa.Table, new_link: pa.Table) -> pa.Table:
+        """Return all that these sales could be found by, and the reversals of their programs."""
+        relations: dict[str, Relation] = {"sale_link": self.links, "new_link": new_link, "touched_sale": sales}
+        return run_step(self.given.engine, "prepare/link_of_sale", relations, {}).cast(SALE_LINK)
+
+    def linked(self, evidence: pa.Table) -> pa.ChunkedArray:
+        if evidence.num_rows == 0:
+            return SALE_ID.empty_table()["sale_id"]
+        relations: dict[str, Relation] = {"sale_link": self.links, "evidence": evidence}
+        return run_step(self.given.engine, "prepare/linked_sale", relations, {})["sale_id"]
+
+
+def columns_of(alias: str) -> str:
+    """Return the columns of a key, of the table called `alias`."""
+    return ", ".join(f"{alias}.{name}" for name in KEY.names)
+
+
+def among(table: pa.Table, sales: pa.Table) -> pa.Table:
+    return table.filter(pc.is_in(table["sale_id"], sales["sale_id"].combine_chunks()))
+
+
+def union(*ids: pa.ChunkedArray) -> pa.Table:
+    chunks = [chunk for each in ids for chunk in pa.chunked_array(each, TEXT).chunks]
+    return pa.table([pc.unique(pa.chunked_array(chunks, TEXT)).drop_null().sort()], schema=SALE_ID)
+
+
+def keys(tables: Iterable[pa.Table]) -> pa.Table:
+    return pa.concat_tables([table.cast(KEY) for table in tables]).group_by(KEY.names).aggregate([]).select(KEY.names)
+
+
+def evidence(**columns: pa.ChunkedArray) -> pa.Table:
+    """Return evidence of these columns of SALE_LINK, the others null."""
+    count = len(next(iter(columns.values()))) if columns else 0
+    return pa.table([columns.get(each.name, pa.nulls(count, each.type)) for each in SALE_LINK], schema=SALE_LINK)
+
+
+def without_click(links: Iterable[pa.Table]) -> pa.Table:
+    """Return links as evidence of what sales share: that two are matched to one click is nothing to either."""
+    table = pa.concat_tables([each.cast(SALE_LINK) for each in links])
+    place = SALE_LINK.get_field_index("click_id")
+    return table.set_column(place, SALE_LINK.field("click_id"), pa.nulls(table.num_rows, TEXT))
