@@ -136,10 +136,10 @@ def read_json(dialect: str, folder: Path) -> int:
     else:
         query = (
             "SELECT unnest(record) FROM (SELECT unnest(data.publisherCommissions.records) AS record FROM read_json("
-            f"[{files}], format = 'unstructured', maximum_object_size = 67108864, columns = {_CJ_COLUMNS}))"
+            f"[{files}], format = 'unstructured', maximum_object_size = 16777216, columns = {_CJ_COLUMNS}))"
         )
     out = folder / "floor.parquet"
-    settings = {"memory_limit": "1GB", "threads": 2, "temp_directory": str(folder / "spill")}
+    settings = {"memory_limit": "3GB", "threads": 2, "temp_directory": str(folder / "spill")}
     with duckdb.connect(config=settings) as engine:
         engine.execute(f"COPY ({query}) TO '{out}' (FORMAT parquet, COMPRESSION zstd)")
     return pq.ParquetFile(out).metadata.num_rows

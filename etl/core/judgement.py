@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +32,8 @@ GROUP_DELIVERIES = 500
 """What one SELECT judges, and one transaction commits, ends at the first of these; one flattened batch always fits."""
 FLATS_AHEAD = 2
 """Bytes are flattened in Python and judged in the engine, so the next rows are flattened meanwhile: so many batches."""
+JUDGED_AT_ONCE = 2
+"""The engine judges a group in one thread; so many groups at once, and one more is read meanwhile."""
 
 REJECT = pa.schema(
     [
@@ -90,6 +94,18 @@ def parsed_groups(
     Every delivery ends once, in the group that holds its last rows. One that cannot be parsed ends with its `error`;
     whoever reads the groups may set it too.
     """
+    with ThreadPoolExecutor(JUDGED_AT_ONCE, thread_name_prefix="judge") as judges:
+        waiting: deque[Future[list[Parsed]]] = deque()
+        for group in _groups(connector, deliveries):
+            waiting.append(judges.submit(group.parsed, engine, connector, account))
+            if len(waiting) > JUDGED_AT_ONCE:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _groups(connector: Connector, deliveries: Iterable[Delivery]) -> Iterator[_Group]:
+    """Yield what is judged together, in order."""
     group = _Group()
     with contextlib.closing(read_ahead(_read(connector, deliveries), FLATS_AHEAD)) as pieces:
         for delivery, flat in pieces:
@@ -98,17 +114,17 @@ def parsed_groups(
             if flat is None:
                 group.ended.add(delivery.delivery_id)
                 if len(group.deliveries) == GROUP_DELIVERIES:
-                    yield group.parsed(engine, connector, account)
+                    yield group
                     group = _Group()
                 continue
             if not group.has_room(flat):
-                yield group.parsed(engine, connector, account)
+                yield group
                 group = _Group()
                 group.open(delivery)
             if delivery.error is None:
                 group.add(flat)
     if group.deliveries:
-        yield group.parsed(engine, connector, account)
+        yield group
 
 
 def _read(connector: Connector, deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, pa.Table | None]]:
