@@ -17,6 +17,7 @@ SEED ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+SPARK := .venv/.spark
 LOGS := .tallyback/logs
 WORLD := $(if $(ORDERS),--orders "$(ORDERS)") $(if $(SEED),--seed "$(SEED)")
 # Nothing of the caller's shell may change which code runs, or what a test sees.
@@ -81,9 +82,19 @@ coverage: install ## all tests, and how much of the code they run; takes a quart
 		echo "Coverage, with branches, without the tests that live whole worlds: $$(awk '$$1 == "TOTAL" { print $$NF }' $(LOGS)/coverage.txt) (each file: $(LOGS)/coverage.txt)"; \
 		exit $$failed
 
-test-external: install ## tests that need OpenSSH's server (sshd) on this machine
+# Spark is on top of what `make install` set up; whoever runs that anew takes it away again.
+$(SPARK): requirements/spark.txt $(INSTALLED)
+	@mkdir -p $(LOGS)
+	@echo "Adding the extra tallyback[spark], half a gigabyte (log: $(LOGS)/spark.log)"
+	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode -r requirements/spark.txt >$(LOGS)/spark.log 2>&1 \
+		|| { tail -n 20 $(LOGS)/spark.log; echo "PySpark could not be installed. See $(LOGS)/spark.log"; exit 1; }
+	@touch $@
+
+test-external: $(SPARK) ## tests that need OpenSSH's server (sshd) and Java 17 on this machine
 	@command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || { \
 		echo "These tests need OpenSSH's server. Debian, Ubuntu: apt-get install openssh-server (it need not run)."; exit 1; }
+	@command -v java >/dev/null || [ -x "$$JAVA_HOME/bin/java" ] || { \
+		echo "These tests need Java 17 or later. Debian, Ubuntu: apt-get install openjdk-17-jre-headless"; exit 1; }
 	@$(BIN)/python -m pytest -q -o addopts="--strict-markers --strict-config --import-mode=importlib" tests/external
 
 check: install ## format, lint, types, import arrows, SQL lint: what CI asks before the tests
@@ -108,6 +119,6 @@ clean: ## end what runs, delete .tallyback and what tools left; .venv stays (rm 
 	@find etl connectors sandbox dags tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: install ## choose the versions of requirements/*.in anew and write them with their hashes
-	@for set in runtime dev deploy; do \
+	@for set in runtime dev deploy spark; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 			requirements/$$set.in -o requirements/$$set.txt || exit 1; done

@@ -7,7 +7,6 @@ Every check is made whatever the ones before found, so that one look shows all t
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import json
 import shutil
 import tempfile
@@ -23,7 +22,7 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 from pydantic import TypeAdapter, ValidationError
 
-from etl.core.configuration import Configuration, load, problems
+from etl.core.configuration import Configuration, SparkSettings, load, problems
 from etl.core.connector import Credentials
 from etl.core.encryption import key_ring_from_file
 from etl.core.engine import Engine
@@ -31,6 +30,7 @@ from etl.core.errors import Stop
 from etl.core.iban import InvalidIban, checked_iban
 from etl.core.lake import is_in_bucket
 from etl.core.settings import Settings
+from etl.core.spark import missing
 from etl.core.warehouse import APPROVER, MIGRATIONS, PIPELINE
 
 PREFIX = "TALLYBACK_"
@@ -85,7 +85,7 @@ def diagnose(environment: Mapping[str, str], now: datetime, credentials: Callabl
     found.append(_engine(place))
     found += _disk(place)
     found += _clock(place, now)
-    found.append(_spark())
+    found.append(_spark(None if configuration is None else configuration.spark))
     return found
 
 
@@ -342,7 +342,9 @@ def _clock(place: _Place, now: datetime) -> Iterator[Finding]:
     yield Finding("clock", True, f"a sandbox's clock says {simulated:%Y-%m-%d %H:%M}, the machine {now:%Y-%m-%d}", step)
 
 
-def _spark() -> Finding:
-    if importlib.util.find_spec("pyspark") is not None and shutil.which("java") is not None:
-        return Finding("spark", True, "PySpark and Java are there")
-    return Finding("spark", True, "PySpark or Java is not there", "nothing needs them yet: the engine is DuckDB")
+def _spark(chosen: SparkSettings | None) -> Finding:
+    step = missing((chosen or SparkSettings()).master)
+    if chosen is None:
+        found = f"not chosen; {'it could not be used' if step else 'PySpark and Java are there'}"
+        return Finding("spark", True, found, f"only if you choose it: {step}" if step else "")
+    return Finding("spark", not step, f"the engine, at {chosen.master}", step)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from etl.core.alias import moved_keys
 from etl.core.connector import ConnectorFacts
 from etl.core.context import Context
-from etl.core.engine import Engine, Files, Relation
+from etl.core.engine import Files, Relation, SqlEngine
 from etl.core.schemas import (
     ALIAS,
     CASHBACK_RULE,
@@ -73,7 +73,7 @@ _PAYOUT = pa.schema([("payout_id", TEXT), ("state", TEXT)])
 class Given:
     """The small relations as they are, and the files of rows, clicks and conversions by name."""
 
-    engine: Engine
+    engine: SqlEngine
     local: Callable[[str], Path]
     day: date
     books_zone: str
@@ -186,7 +186,7 @@ def _named(schema: pa.Schema, source: str) -> str:
 
 
 def versions_of(
-    engine: Engine, observation: pa.Table, scope: pa.Table, rejected: pa.Table, model: pa.Table, moved: pa.Table
+    engine: SqlEngine, observation: pa.Table, scope: pa.Table, rejected: pa.Table, model: pa.Table, moved: pa.Table
 ) -> pa.Table:
     """Return the versions (schema VERSION) of what was observed; see sql/reconcile/version.sql."""
     relations: dict[str, Relation] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from etl.core.configuration import Configuration, load
 from etl.core.connector import Credentials
 from etl.core.context import Context
 from etl.core.encryption import KeyRing, key_ring_from_file
-from etl.core.engine import Engine
+from etl.core.engine import Engine, SqlEngine
 from etl.core.errors import Stop
 from etl.core.lake import FolderLake, Lake, is_in_bucket
 from etl.core.settings import Settings
@@ -31,7 +31,7 @@ class Installation:
     configuration: Configuration
     warehouse: Warehouse
     lake: Lake
-    engine: Engine
+    engine: SqlEngine
 
     def context(self, run_id: str, known_at: datetime, actor: str) -> Context:
         """Return what a stage is handed for one run."""
@@ -60,14 +60,27 @@ def open_installation(settings: Settings, credentials: CredentialsOf | None = No
 
     `credentials` (the environment's if absent) are asked for the lake's connection, if the settings name one.
     """
-    temporary = settings.temporary.absolute()
+    configuration = load(settings.configuration)
+    lake = _lake(settings, credentials or credentials_from_environment())
     return Installation(
         settings=settings,
-        configuration=load(settings.configuration),
+        configuration=configuration,
         warehouse=Warehouse(settings.warehouse_url.get_secret_value()),
-        lake=_lake(settings, credentials or credentials_from_environment()),
-        engine=Engine(settings.memory_limit, temporary=temporary / "spill"),
+        lake=lake,
+        engine=_engine(settings, configuration, lake),
     )
+
+
+def _engine(settings: Settings, configuration: Configuration, lake: Lake) -> SqlEngine:
+    local = Engine(settings.memory_limit, temporary=settings.temporary.absolute() / "spill")
+    if configuration.spark is None:
+        return local
+    # What translates takes half a second to import, which DuckDB does not need.
+    from etl.core.s3_lake import S3Lake
+    from etl.core.spark import SparkEngine
+
+    access = lake.hadoop_options() if isinstance(lake, S3Lake) else {}
+    return SparkEngine(replace(configuration.spark, options={**access, **configuration.spark.options}), local)
 
 
 def _lake(settings: Settings, credentials: CredentialsOf) -> Lake:

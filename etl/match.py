@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.core.engine import Engine, Parameter, Relation
+from etl.core.engine import Parameter, Relation, SqlEngine
 from etl.core.errors import Stop
 from etl.core.schemas import (
     AMOUNT,
@@ -97,7 +97,7 @@ class Matching:
     `base_currency` is None where no books are kept: then no missing exchange rate is a break.
     """
 
-    current_row: pa.Table
+    current_row: Relation
     program: Relation
     click: Relation
     conversion: Relation
@@ -107,7 +107,7 @@ class Matching:
     books_zone: str
     base_currency: str | None = None
     truncated_lengths: tuple[int, ...] = TRUNCATED_LENGTHS
-    conflict: pa.Table = field(default_factory=CONFLICT.empty_table)
+    conflict: Relation = field(default_factory=CONFLICT.empty_table)
     decision: pa.Table = field(default_factory=DECISION.empty_table)
     settled_match: pa.Table = field(default_factory=SETTLED_MATCH.empty_table)
     cashback_rule: pa.Table = field(default_factory=CASHBACK_RULE.empty_table)
@@ -130,8 +130,16 @@ class Matched:
     link: pa.Table = field(default_factory=SALE_LINK.empty_table)
 
 
-def matched(engine: Engine, given: Matching) -> Matched:
+def matched(engine: SqlEngine, given: Matching) -> Matched:
     """Return sales with their clicks, the match of each row, and the open breaks; a function of `given` alone."""
+    found = _found(engine, given)
+    match = engine.table(found["match"]).select(MATCH.names).cast(MATCH)
+    link = run_step(engine, "prepare/sale_link", found, {}) if given.is_linked else SALE_LINK.empty_table()
+    return Matched(engine.table(found["sale"]), match, engine.table(found["open_break"]), link.cast(SALE_LINK))
+
+
+def _found(engine: SqlEngine, given: Matching) -> dict[str, Relation]:
+    """Return all relations there are when every query has run, by name."""
     relations: dict[str, Relation] = {
         "current_row": given.current_row,
         "program": given.program,
@@ -164,28 +172,25 @@ def matched(engine: Engine, given: Matching) -> Matched:
         ("sale", {}),
         ("match", {}),
     ):
-        relations[_NAMES.get(name, name.rsplit("/")[-1])] = run_step(engine, name, relations, parameters)
+        relations[_NAMES.get(name, name.rsplit("/")[-1])] = _derived(engine, name, relations, parameters)
         if name == "sale_match" and given.contract_term.num_rows:
             relations["contracted"] = _contracted(engine, given, relations)
-    sale, match, breaks = relations["sale"], relations["match"], relations["open_break"]
-    assert isinstance(sale, pa.Table) and isinstance(match, pa.Table) and isinstance(breaks, pa.Table)
-    link = run_step(engine, "prepare/sale_link", relations, {}) if given.is_linked else SALE_LINK.empty_table()
-    return Matched(sale, match.select(MATCH.names).cast(MATCH), breaks, link.cast(SALE_LINK))
+    return relations
 
 
-def _contracted(engine: Engine, given: Matching, relations: Mapping[str, Relation]) -> pa.Table:
+def _contracted(engine: SqlEngine, given: Matching, relations: Mapping[str, Relation]) -> Relation:
     """Return what contract terms say of the sales of programs that have any, as they stand now."""
     current, sale = relations["current_row"], relations["sale_match"]
-    terms = engine.run("accrue/row_term", {"version": current, "sale": sale, "contract_term": given.contract_term})
+    terms = engine.derive("accrue/row_term", {"version": current, "sale": sale, "contract_term": given.contract_term})
     named: dict[str, Relation] = {"current_row": current, "sale_match": sale, "row_term": terms}
-    rows = engine.run("reconcile/prepare/termed_row", named, {"day": given.day})
+    rows = engine.derive("reconcile/prepare/termed_row", named, {"day": given.day})
     stated: dict[str, Relation] = {
         "row_state": rows,
         "row_term": terms,
         "sale": sale,
         "commission_tolerance": given.commission_tolerance,
     }
-    return engine.run("accrue/contracted", stated)
+    return engine.derive("accrue/contracted", stated)
 
 
 _NAMES = {"break": "open_break"}
@@ -212,16 +217,26 @@ _READS: dict[str, tuple[str, ...]] = {
 
 
 def run_step(
-    engine: Engine, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter]
+    engine: SqlEngine, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter]
 ) -> pa.Table:
     """Return the result of `sql/reconcile/<name>.sql` over those of the relations it reads."""
+    return engine.run(f"reconcile/{name}", _read(name, relations), parameters)
+
+
+def _derived(
+    engine: SqlEngine, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter]
+) -> Relation:
+    """Return the same as a relation that stays with the engine."""
+    return engine.derive(f"reconcile/{name}", _read(name, relations), parameters)
+
+
+def _read(name: str, relations: Mapping[str, Relation]) -> Mapping[str, Relation]:
     read = _READS.get(name)
-    chosen = relations if read is None else {key: relations[key] for key in read}
-    return engine.run(f"reconcile/{name}", chosen, parameters)
+    return relations if read is None else {key: relations[key] for key in read}
 
 
 def match_files(
-    clicks: Path, transactions: Path, programs: Path, conversions: Path | None, out: Path, engine: Engine
+    clicks: Path, transactions: Path, programs: Path, conversions: Path | None, out: Path, engine: SqlEngine
 ) -> tuple[tuple[str, int], ...]:
     """Write match.parquet and break.parquet under `out`, each ordered by key; return counts with names.
 
@@ -231,10 +246,10 @@ def match_files(
     for path, schema in ((clicks, CLICK), (transactions, TRANSACTION), (programs, PROGRAM), (conversions, CONVERSION)):
         if path is not None:
             _require(path, schema)
-    rows = run_step(engine, "prepare/file_row", {"transaction_row": transactions}, {})
-    accounts = rows.select(["partner", "partner_account"]).group_by(["partner", "partner_account"]).aggregate([])
-    last = pc.max(rows["occurred_at"]).as_py()
-    result = matched(
+    rows = _derived(engine, "prepare/file_row", {"transaction_row": transactions}, {})
+    accounts = engine.run("reconcile/prepare/file_account", {"current_row": rows})
+    last = pc.max(accounts["last_at"]).as_py()
+    found = _found(
         engine,
         Matching(
             current_row=rows,
@@ -242,21 +257,24 @@ def match_files(
             click=clicks,
             conversion=CONVERSION.empty_table() if conversions is None else conversions,
             seal=pa.table({"sealed_until": [_END_OF_TIME]}, schema=SEAL),
-            partner_model=accounts,
+            partner_model=accounts.select(["partner", "partner_account"]),
             day=date.min if last is None else last.date(),
             books_zone="UTC",
         ),
     )
+    match, breaks = engine.table(found["match"]), engine.table(found["open_break"])
+    sale_count = engine.count(found["sale"])
+    engine.release()
     out.mkdir(parents=True, exist_ok=True)
-    _write(result.match, out / "match.parquet")
-    _write(result.breaks.select(BREAK.names).cast(BREAK), out / "break.parquet")
-    outcomes = {entry["values"]: entry["counts"] for entry in pc.value_counts(result.match["outcome"]).to_pylist()}
+    _write(match.select(MATCH.names).cast(MATCH), out / "match.parquet")
+    _write(breaks.select(BREAK.names).cast(BREAK), out / "break.parquet")
+    outcomes = {entry["values"]: entry["counts"] for entry in pc.value_counts(match["outcome"]).to_pylist()}
     return (
-        ("transactions", rows.num_rows),
-        ("sales", result.sale.num_rows),
+        ("transactions", match.num_rows),
+        ("sales", sale_count),
         ("matched", outcomes.get("matched", 0)),
         ("unmatched", outcomes.get("unmatched", 0)),
-        ("breaks", result.breaks.num_rows),
+        ("breaks", breaks.num_rows),
     )
 
 

@@ -71,6 +71,7 @@ def run_stage(
         _end(context, "failed", StageResult(task.stage, task.key, (), f"{type(error).__name__}: {error}"))
         raise
     finally:
+        context.engine.release()
         context.lake.release()
     _end(context, "done", result)
     return result

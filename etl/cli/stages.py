@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +43,7 @@ from etl.core.errors import Stop
 from etl.installation import clock, credentials_from_environment
 
 if TYPE_CHECKING:
+    from etl.core.engine import SqlEngine
     from etl.rederive import Rederived
 
 db = typer.Typer(no_args_is_help=True, help="The warehouse.")
@@ -207,6 +209,30 @@ def run(
             )
 
 
+class EngineName(StrEnum):
+    """The engines that run the SQL of reconcile and accrue."""
+
+    DUCKDB = "duckdb"
+    SPARK = "spark"
+
+
+def chosen_engine(name: EngineName, master: str | None, memory_limit: str) -> "SqlEngine":
+    """Return the engine that `match` was asked to use; Stop if a master is named for one that has none."""
+    from etl.core.engine import Engine
+
+    local = Engine(memory_limit)
+    if name is EngineName.DUCKDB:
+        if master is not None:
+            raise Stop("--master is of Spark: add --engine spark")
+        return local
+    from etl.core.configuration import SparkSettings
+    from etl.core.spark import SparkEngine
+
+    # As Java writes it: 2g.
+    memory = memory_limit.lower().replace(" ", "").removesuffix("b").replace("i", "")
+    return SparkEngine(SparkSettings(master or "local[*]", memory, memory), local)
+
+
 @app.command(rich_help_panel=TRY)
 def match(
     clicks: Annotated[Path, typer.Option(help="Parquet of clicks (canonical schema).")],
@@ -215,9 +241,12 @@ def match(
     output: Annotated[Path, typer.Option("--out", help="Folder for match.parquet and break.parquet.")],
     conversions: Annotated[Path | None, typer.Option(help="Parquet of our own conversions.")] = None,
     memory_limit: Annotated[str, typer.Option(help="What the engine may use before it spills.")] = "2GB",
+    engine: Annotated[EngineName, typer.Option(help="What runs the SQL.")] = EngineName.DUCKDB,
+    master: Annotated[
+        str | None, typer.Option(help="Of Spark: local[N], spark://host:port, sc://host:port, k8s://…, yarn.")
+    ] = None,
 ) -> None:
     """Match transactions with clicks from files alone, no warehouse: to try Tallyback on your own data."""
-    from etl.core.engine import Engine
     from etl.match import match_files
 
     with told():
@@ -226,7 +255,8 @@ def match(
                 raise Stop(f"there is no file {path}")
         output.mkdir(parents=True, exist_ok=True)
         with working("match"):
-            counts = match_files(clicks, transactions, programs, conversions, output, Engine(memory_limit))
+            chosen = chosen_engine(engine, master, memory_limit)
+            counts = match_files(clicks, transactions, programs, conversions, output, chosen)
         show(StageResult("match", str(output), tuple(counts), ""))
 
 

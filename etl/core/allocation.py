@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.core.configuration import Configuration
-from etl.core.engine import Engine, Parameter, Relation
+from etl.core.engine import DoesNotFit, Parameter, Relation, SqlEngine
 from etl.core.errors import Stop
 from etl.core.receivable_item import Items
 from etl.core.schemas import TEXT
@@ -58,7 +57,7 @@ class Allocated:
     write_off: pa.Table
 
 
-def allocated(engine: Engine, facts: Facts, told: Told, day: date) -> Allocated:
+def allocated(engine: SqlEngine, facts: Facts, told: Told, day: date) -> Allocated:
     """Return what remittances pay as of `day`; a function of the facts, whatever came first.
 
     Lines that name a transaction or a payment pay it. Then, in the order their money came, lump sums pay what sums to
@@ -95,7 +94,7 @@ def allocated(engine: Engine, facts: Facts, told: Told, day: date) -> Allocated:
     return Allocated(standing, whole, payment, rows, lost)
 
 
-def remittance_target(engine: Engine, facts: Facts, told: Told, made: Allocated) -> pa.Table:
+def remittance_target(engine: SqlEngine, facts: Facts, told: Told, made: Allocated) -> pa.Table:
     """Return the signed flows (schema POSTED) that all remittances should have in the ledger."""
     needed = set()
     currencies = {facts.base_currency}
@@ -115,12 +114,12 @@ def remittance_target(engine: Engine, facts: Facts, told: Told, made: Allocated)
     }
     try:
         return engine.run("remit/target", relations, {"base_currency": facts.base_currency}).cast(POSTED)
-    except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+    except DoesNotFit as error:
         raise Stop(f"an amount of a remittance is too large to be booked ({error}): look for a wrong one") from error
 
 
 def outcomes(
-    engine: Engine, facts: Facts, told: Told, made: Allocated, configuration: Configuration, day: date
+    engine: SqlEngine, facts: Facts, told: Told, made: Allocated, configuration: Configuration, day: date
 ) -> pa.Table:
     """Return what is approved against what was paid of every sale, and its age as of `day` (sql/remit/outcome.sql).
 
@@ -146,7 +145,7 @@ def outcomes(
     return engine.run("remit/outcome", relations, {"day": day})
 
 
-def breaks(engine: Engine, told: Told, made: Allocated, outcome: pa.Table) -> pa.Table:
+def breaks(engine: SqlEngine, told: Told, made: Allocated, outcome: pa.Table) -> pa.Table:
     """Return the open breaks of remittances (sql/remit/break.sql)."""
     relations: dict[str, Relation] = {
         "standing": made.standing,
@@ -157,7 +156,7 @@ def breaks(engine: Engine, told: Told, made: Allocated, outcome: pa.Table) -> pa
     return engine.run("remit/break", relations)
 
 
-def _payments(engine: Engine, facts: Facts, allocation: pa.Table) -> pa.Table:
+def _payments(engine: SqlEngine, facts: Facts, allocation: pa.Table) -> pa.Table:
     relations: dict[str, Relation] = {"allocation": allocation, "version": facts.version, "sale": facts.sale}
     return engine.run("remit/payment", relations).cast(PAYMENT)
 
@@ -209,7 +208,7 @@ def _lump_sums(standing: pa.Table, told: Told, direct: pa.Table) -> Iterator[_Lu
     yield from sorted(found, key=lambda one: (one.received_on, one.partner_account, one.remittance_id, one.line_no))
 
 
-def _as_told(engine: Engine, facts: Facts, states: pa.Table, late_row: pa.Table, day: date) -> pa.Table:
+def _as_told(engine: SqlEngine, facts: Facts, states: pa.Table, late_row: pa.Table, day: date) -> pa.Table:
     """Return `states` (of `facts`) by when the partner knew of it: what it told late is in a later statement."""
     relations: dict[str, Relation] = {"late_row": late_row, "version": facts.version}
     late = engine.run("remit/late_version", relations).cast(facts.version.schema)
@@ -220,7 +219,7 @@ def _as_told(engine: Engine, facts: Facts, states: pa.Table, late_row: pa.Table,
 
 
 def _allocate_lumps(
-    engine: Engine,
+    engine: SqlEngine,
     states: pa.Table,
     units: pa.Table,
     lumps: list[_LumpSum],
@@ -251,7 +250,7 @@ def _allocate_lumps(
 
 
 def _paid_by(
-    engine: Engine,
+    engine: SqlEngine,
     rule: str,
     relations: Mapping[str, Relation],
     lump: _LumpSum,

@@ -120,18 +120,33 @@ class Bank:
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class SparkSettings:
+    """Where Spark is and what it may use. `options` are more of Spark's own settings, by their names there.
+
+    `partitions` is into how many parts a join or a sort divides its rows; None: three for each core there is.
+    """
+
+    master: str = "local[*]"
+    driver_memory: str = "2g"
+    executor_memory: str = "2g"
+    partitions: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
 _Named = TypeVar("_Named", PartnerAccount, ClickSource, Bank)
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """All of it, and the hash of what it says."""
+    """All of it, and the hash of what it says. `spark` is None where the engine is DuckDB."""
 
     entity: Entity
     accounts: tuple[PartnerAccount, ...]
     click_sources: tuple[ClickSource, ...]
     banks: tuple[Bank, ...]
     hash: str
+    spark: SparkSettings | None = None
 
     def account(self, name: str) -> PartnerAccount:
         """Return the partner account `name`; Stop with the known ones if there is none."""
@@ -191,7 +206,7 @@ def problems(directory: Path) -> list[str]:
             if isinstance(zone, str) and not _is_zone(zone):
                 found.append(f"{path}: {zone_key}: {zone!r} is no time zone: use a name such as Europe/Berlin")
         found += [f"{path}: clawback: {fault}" for fault in _policy_faults(content)]
-        if kind != "entity" and content.get("name") != path.stem:
+        if kind not in ("entity", "engine") and content.get("name") != path.stem:
             found.append(f"{path}: name: must be {path.stem!r}, as the file is called")
         if (kind, path.stem) in names:
             found.append(f"{path}: a second {kind} of this name")
@@ -236,6 +251,8 @@ def _is_zone(name: str) -> bool:
 
 def _files(directory: Path) -> list[tuple[str, Path]]:
     found = [("entity", directory / "entity.yaml")]
+    if (engine := directory / "engine.yaml").is_file():
+        found.append(("engine", engine))
     for kind, folder in (("partner_account", "partners"), ("click_source", "clicks"), ("bank", "banks")):
         found += [(kind, path) for path in sorted((directory / folder).glob("*.yaml"))]
     return found
@@ -246,6 +263,11 @@ def _entity(content: Mapping[str, object]) -> Entity:
     if "second_person_above" in fields:
         fields["second_person_above"] = Decimal(str(fields["second_person_above"]))
     return Entity(**fields)  # type: ignore[arg-type]  # the schema has checked it
+
+
+def _spark(content: Mapping[str, object]) -> SparkSettings | None:
+    fields = {key: value for key, value in content.items() if key != "engine"}
+    return SparkSettings(**fields) if content["engine"] == "spark" else None  # type: ignore[arg-type]  # checked
 
 
 def load(directory: Path) -> Configuration:
@@ -272,4 +294,5 @@ def load(directory: Path) -> Configuration:
             sources.append(ClickSource(**fields))  # type: ignore[arg-type]  # the schema has checked it
         elif kind == "bank":
             banks.append(Bank(**fields))  # type: ignore[arg-type]  # the schema has checked it
-    return Configuration(entity, tuple(accounts), tuple(sources), tuple(banks), digest)
+    spark = _spark(contents.get(("engine", "engine"), {"engine": "duckdb"}))
+    return Configuration(entity, tuple(accounts), tuple(sources), tuple(banks), digest, spark)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from etl.core.configuration import Configuration, Entity
-from etl.core.engine import Engine
+from etl.core.engine import SqlEngine
 from etl.core.lake import Lake
 from etl.core.warehouse import Warehouse
 
@@ -21,7 +21,7 @@ class Context:
     configuration: Configuration
     warehouse: Warehouse
     lake: Lake
-    engine: Engine
+    engine: SqlEngine
     temporary: Path
     actor: str
 

@@ -1,4 +1,8 @@
-"""The engine that runs the SQL of the stages over Arrow tables and Parquet files: DuckDB, embedded, out-of-core."""
+"""The engine that runs the SQL of the stages over Arrow tables and Parquet files: DuckDB, embedded, out-of-core.
+
+What a stage is handed is an `SqlEngine`. There are two: `Engine` here, and `etl.core.spark` for the queries of
+sql/reconcile and sql/accrue.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import duckdb
 import pyarrow as pa
 
 from etl.core.errors import Stop
+from etl.core.lake import Lake
 
 # Folders of sql/ whose queries share macros, in a file of that name.
 _WITH_MACROS = frozenset({"parse", "ledger"})
@@ -33,15 +38,67 @@ warnings.filterwarnings("ignore", message="Arrow output on a DB-API result makes
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Parquet files, or none, read as one relation with all columns of `schema`: one that a file lacks is null."""
+    """Parquet files, or none, read as one relation with all columns of `schema`: one that a file lacks is null.
 
-    paths: Sequence[Path]
+    `paths` are local, or URLs of a bucket for an engine that reads those.
+    """
+
+    paths: Sequence[Path | str]
+    schema: pa.Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """The result of a query that stays where the engine is, as a relation for its next queries."""
+
+    name: str
+    handle: object
     schema: pa.Schema
 
 
 # PyArrow has no types of its own here, so the alias is a string to the checker.
-Relation: TypeAlias = "pa.Table | pa.RecordBatchReader | Path | Sequence[Path] | Files"
+Relation: TypeAlias = "pa.Table | pa.RecordBatchReader | Path | Sequence[Path | str] | Files | Derived"
 Parameter = str | int | bool | date | datetime | Decimal | None
+
+
+class DoesNotFit(Stop):
+    """A value left what its type can hold: a number with too many digits, a text that is no number."""
+
+
+class SqlEngine(Protocol):
+    """What runs the queries under sql/ over named relations; same rows and same types, whichever engine it is."""
+
+    def run(
+        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+    ) -> pa.Table:
+        """Return the result of `sql/<name>.sql`, in the order it states; DoesNotFit if a value leaves its type."""
+        ...
+
+    def derive(
+        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+    ) -> Relation:
+        """Return the same as a relation for the engine's next queries; good until `release`."""
+        ...
+
+    def table(self, relation: Relation) -> pa.Table:
+        """Return the rows of a relation that `derive` gave, or that is a table already."""
+        ...
+
+    def count(self, relation: Relation) -> int:
+        """Return how many rows such a relation has."""
+        ...
+
+    def places(self, lake: Lake, paths: Sequence[str]) -> Sequence[Path | str]:
+        """Return where the engine reads objects of the lake: local paths, or URLs."""
+        ...
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a fresh connection to DuckDB, for what runs there whichever engine is chosen."""
+        ...
+
+    def release(self) -> None:
+        """Say that nothing from `derive` is needed any more."""
+        ...
 
 
 def query_text(name: str) -> str:
@@ -80,7 +137,41 @@ class Engine:
                     connection.execute(macro)
             for relation_name, relation in relations.items():
                 register(connection, relation_name, relation)
-            return _answer(connection, query_text(name), parameters or {}, is_small=_is_small(relations.values()))
+            try:
+                return _answer(connection, query_text(name), parameters or {}, is_small=_is_small(relations.values()))
+            except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+                raise does_not_fit(name, error) from error
+
+    def derive(
+        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+    ) -> Relation:
+        """Return what `run` does: a table is a relation for the next query."""
+        return self.run(name, relations, parameters)
+
+    def table(self, relation: Relation) -> pa.Table:
+        """Return the relation, which is a table already."""
+        if not isinstance(relation, pa.Table):
+            raise TypeError(f"{relation!r} is not a table that a query gave")
+        return relation
+
+    def count(self, relation: Relation) -> int:
+        """Return how many rows it has."""
+        return int(self.table(relation).num_rows)
+
+    def places(self, lake: Lake, paths: Sequence[str]) -> Sequence[Path | str]:
+        """Return local paths: DuckDB has no network here."""
+        return [lake.local(path) for path in paths]
+
+    def release(self) -> None:
+        """Do nothing: a table ends with its last reference."""
+
+
+def does_not_fit(name: str, error: BaseException) -> DoesNotFit:
+    """Return what to say of a query that met a value which leaves its type, on any engine."""
+    return DoesNotFit(
+        f"sql/{name}.sql: a value does not fit its type: look for a wrong one in what was delivered, or in the"
+        f" reference data ({(str(error).splitlines() or [''])[0][:300]})"
+    )
 
 
 class _Instances:
@@ -155,6 +246,8 @@ def register(connection: duckdb.DuckDBPyConnection, name: str, relation: Relatio
             f" SELECT * FROM {_parquet(relation.paths, is_by_name=True)}"
         )
         return
+    if isinstance(relation, Derived):
+        raise TypeError(f"relation {name} is with another engine: ask that one for its table")
     paths = [relation] if isinstance(relation, Path) else list(relation)
     if not paths:
         raise Stop(f"relation {name} has no files: give an empty table with its schema instead")
@@ -205,7 +298,7 @@ _statements = _Statements()
 os.register_at_fork(after_in_child=_statements.unlock)
 
 
-def _parquet(paths: Sequence[Path], *, is_by_name: bool = False) -> str:
+def _parquet(paths: Sequence[Path | str], *, is_by_name: bool = False) -> str:
     listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
     by_name = ", union_by_name = true" if is_by_name else ""
     return f"read_parquet([{listed}], hive_partitioning = false{by_name})"

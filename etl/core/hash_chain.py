@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from etl.core.engine import Engine, Relation
+from etl.core.engine import Relation, SqlEngine
 from etl.core.schemas import TEXT
 
 LINK = pa.schema(
@@ -56,7 +56,7 @@ def chain(heads: pa.Table, lines: pa.ChunkedArray, last: dict[int, str]) -> Iter
             yield pa.table([entries["year"], entries["number"], link[:-1], link[1:]], schema=LINK)
 
 
-def chain_of_books(engine: Engine, entries: pa.Table, postings: pa.Table, accounts: pa.Table) -> Iterator[pa.Table]:
+def chain_of_books(engine: SqlEngine, entries: pa.Table, postings: pa.Table, accounts: pa.Table) -> Iterator[pa.Table]:
     """Yield what `chain` yields for the whole stored books of one entity, from the first entry of each year."""
     relations: dict[str, Relation] = {"entry": entries, "posting": postings, "account": accounts}
     lines = engine.run("ledger/stored_posting_line", relations)

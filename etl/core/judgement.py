@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from etl.core.ahead import read_ahead
 from etl.core.configuration import PartnerAccount
 from etl.core.connector import Connector
-from etl.core.engine import Engine
+from etl.core.engine import SqlEngine
 from etl.core.errors import Stop
 from etl.core.schemas import TRANSACTION
 
@@ -87,7 +87,7 @@ class Parsed:
 
 
 def parsed_groups(
-    engine: Engine, connector: Connector, account: PartnerAccount, deliveries: Iterable[Delivery]
+    engine: SqlEngine, connector: Connector, account: PartnerAccount, deliveries: Iterable[Delivery]
 ) -> Iterator[list[Parsed]]:
     """Yield what each SELECT said, delivery by delivery in their order; needs no warehouse.
 
@@ -186,7 +186,7 @@ class _Group:
         self.row_count += flat.num_rows
         self.byte_count += flat.nbytes
 
-    def parsed(self, engine: Engine, connector: Connector, account: PartnerAccount) -> list[Parsed]:
+    def parsed(self, engine: SqlEngine, connector: Connector, account: PartnerAccount) -> list[Parsed]:
         """Return what the SELECT says of each delivery; if it fails for all together, of each alone."""
         for delivery in self.deliveries:
             if delivery.error is not None:
@@ -210,7 +210,7 @@ class _Group:
 
 
 def _judged(
-    engine: Engine, connector: Connector, account: PartnerAccount, flats: dict[str, list[pa.Table]]
+    engine: SqlEngine, connector: Connector, account: PartnerAccount, flats: dict[str, list[pa.Table]]
 ) -> dict[str, list[Rows]]:
     """Return by delivery what its flattened rows mean, batch by batch, all judged by one SELECT."""
     # In the order in which the SELECT answers.

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.core.configuration import Configuration
 from etl.core.context import Context
-from etl.core.engine import Engine, Relation
+from etl.core.engine import DoesNotFit, Relation, SqlEngine
 from etl.core.errors import Stop
 from etl.core.ledger import PostedCounts, post
 from etl.core.money import PARTNER_SCALE, conversion_rate, exponent
@@ -128,9 +127,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The signed flows all sales should have, and how many sales have cashback that waits for a rate or a person."""
+    """The signed flows all sales should have, and how many sales have cashback that waits for a rate or a person.
 
-    flows: pa.Table
+    The flows stay with the engine: what a stage wants of them is their `difference` from the books.
+    """
+
+    flows: Relation
     waiting_count: int
 
 
@@ -223,8 +225,12 @@ def currency_units(currencies: Iterable[str]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_CURRENCY_UNIT)
 
 
-def row_states(engine: Engine, facts: Facts, day: date) -> pa.Table:
+def row_states(engine: SqlEngine, facts: Facts, day: date) -> pa.Table:
     """Return what each row of a sale says after every day on which the sale changed (sql/accrue/row_state.sql)."""
+    return engine.table(_states(engine, facts, day))
+
+
+def _states(engine: SqlEngine, facts: Facts, day: date) -> Relation:
     relations: dict[str, Relation] = {
         "version": facts.version,
         "sale": facts.sale,
@@ -232,29 +238,37 @@ def row_states(engine: Engine, facts: Facts, day: date) -> pa.Table:
         "payment": facts.payment,
     }
     try:
-        return engine.run("accrue/row_state", relations, {"day": day})
-    except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+        return engine.derive("accrue/row_state", relations, {"day": day})
+    except DoesNotFit as error:
         raise Stop(f"an amount of a sale is too large to be booked ({error}): look for a wrong version") from error
 
 
-def row_terms(engine: Engine, facts: Facts) -> pa.Table:
+def row_terms(engine: SqlEngine, facts: Facts) -> pa.Table:
     """Return the contract term that holds for each row of a sale (sql/accrue/row_term.sql)."""
+    return engine.table(_terms(engine, facts))
+
+
+def _terms(engine: SqlEngine, facts: Facts) -> Relation:
     named: dict[str, Relation] = {"version": facts.version, "sale": facts.sale, "contract_term": facts.contract_term}
-    return engine.run("accrue/row_term", named)
+    return engine.derive("accrue/row_term", named)
 
 
-def contracted(engine: Engine, facts: Facts, states: pa.Table, terms: pa.Table) -> pa.Table:
+def contracted(engine: SqlEngine, facts: Facts, states: pa.Table, terms: pa.Table) -> pa.Table:
     """Return what each sale reports and what its contract says of it, day by day (sql/accrue/contracted.sql)."""
+    return engine.table(_contracted(engine, facts, states, terms))
+
+
+def _contracted(engine: SqlEngine, facts: Facts, states: Relation, terms: Relation) -> Relation:
     named: dict[str, Relation] = {
         "row_state": states,
         "row_term": terms,
         "sale": facts.sale,
         "commission_tolerance": facts.commission_tolerance,
     }
-    return engine.run("accrue/contracted", named)
+    return engine.derive("accrue/contracted", named)
 
 
-def target(engine: Engine, facts: Facts, day: date) -> Target:
+def target(engine: SqlEngine, facts: Facts, day: date) -> Target:
     """Return the target of every sale in `facts` as of `day`; Stop if an amount is too large to be counted."""
     currencies = {
         *pc.unique(facts.version["currency"]).to_pylist(),
@@ -270,21 +284,20 @@ def target(engine: Engine, facts: Facts, day: date) -> Target:
         "program_setting": facts.program_setting,
         "conversion_rate": conversion_rates(facts),
     }
-    states = row_states(engine, facts, day)
+    states = _states(engine, facts, day)
     relations["row_state"] = states
     try:
-        relations["contracted"] = contracted(engine, facts, states, row_terms(engine, facts))
-        cashback = engine.run("accrue/cashback", relations)
-        relations["cashback"] = cashback
-        relations["share"] = engine.run("accrue/share", relations)
-        flows = engine.run("accrue/target", relations, {"base_currency": facts.base_currency})
-    except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+        relations["contracted"] = _contracted(engine, facts, states, _terms(engine, facts))
+        relations["cashback"] = engine.derive("accrue/cashback", relations)
+        relations["share"] = engine.derive("accrue/share", relations)
+        flows = engine.derive("accrue/target", relations, {"base_currency": facts.base_currency})
+        waiting = engine.run("accrue/waiting", {"cashback": relations["cashback"]})
+    except DoesNotFit as error:
         raise Stop(f"an amount of a sale is too large to be booked ({error}): look for a wrong version") from error
-    waiting = pc.unique(cashback.filter(cashback["is_waiting"])["sale_id"])
-    return Target(flows.cast(POSTED), len(waiting))
+    return Target(flows, waiting["sale_count"][0].as_py())
 
 
-def difference(engine: Engine, wanted: pa.Table, posted: pa.Table) -> pa.Table:
+def difference(engine: SqlEngine, wanted: Relation, posted: Relation) -> pa.Table:
     """Return target minus posted as flows for `etl.core.ledger.post`; empty if the books are as they should be."""
     return engine.run("accrue/difference", {"target": wanted, "posted": posted})
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.core.engine import Engine, Relation
+from etl.core.engine import DoesNotFit, Relation, SqlEngine
 from etl.core.errors import Stop
 from etl.core.money import PARTNER_SCALE
 from etl.core.schemas import INSTANT, TEXT
@@ -52,7 +51,7 @@ def _day(moment: datetime, zone: ZoneInfo) -> date:
 
 
 def write_off_target(
-    engine: Engine, facts: Facts, write_offs: pa.Table, row_state: pa.Table, payment: pa.Table
+    engine: SqlEngine, facts: Facts, write_offs: pa.Table, row_state: pa.Table, payment: pa.Table
 ) -> pa.Table:
     """Return the signed flows (schema POSTED) that all write-offs of commission should have in the ledger."""
     if not write_offs.num_rows:
@@ -69,7 +68,7 @@ def write_off_target(
     }
     try:
         return engine.run("remit/write_off", relations, {"base_currency": facts.base_currency}).cast(POSTED)
-    except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+    except DoesNotFit as error:
         raise Stop(f"an amount of a write-off is too large to be booked ({error}): look for a wrong version") from error
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-LOCKS = ["bootstrap", "runtime", "dev", "deploy"]
+LOCKS = ["bootstrap", "runtime", "dev", "deploy", "spark"]
 TARGETS = {
-    "help", "install", "demo", "up", "down", "test", "coverage", "test-external", "check", "bench", "clean", "lock",
+    "help", "install", "demo", "up", "down", "test", "coverage", "test-external", "check", "bench",
+    "bench-plot", "clean", "lock",
 }  # fmt: skip
 
 
@@ -42,6 +43,13 @@ def test_tests_and_deployment_run_on_the_very_versions_of_the_runtime(lock: str)
     runtime = pins("runtime")
     assert len(runtime) > 100
     assert runtime.items() <= pins(lock).items()
+
+
+def test_spark_is_added_to_the_very_versions_of_the_runtime_and_is_in_none_of_the_others() -> None:
+    runtime, spark = pins("runtime"), pins("spark")
+    assert {name: version for name, version in spark.items() if name in runtime}.items() <= runtime.items()
+    assert "pyspark" in spark
+    assert all("pyspark" not in pins(lock) for lock in LOCKS if lock != "spark")
 
 
 def test_make_alone_lists_every_target() -> None:

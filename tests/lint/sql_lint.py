@@ -13,6 +13,10 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 
+from etl.core.dialect import to_spark
+from etl.core.errors import Stop
+from etl.core.spark import SparkEngine
+
 CHECKOUT = Path(__file__).parents[2]
 ENGINE = frozenset({"reconcile", "accrue"})
 """Folders whose files run on DuckDB and on Spark, row for row the same."""
@@ -193,6 +197,17 @@ def keeps_to_the_subset(file: SqlFile, tree: exp.Expr) -> Iterator[str]:
             yield from _typed(node)
 
 
+def can_be_said_in_spark(file: SqlFile, _tree: exp.Expr) -> Iterator[str]:
+    """What runs on both engines translates; no Spark is asked."""
+    name = "/".join(file.path.with_suffix("").parts[-3 if "prepare" in file.path.parts else -2 :])
+    if file.dialect != "duckdb" or not SparkEngine.is_for_spark(name):
+        return
+    try:
+        to_spark(file.text, {})
+    except Stop as error:
+        yield str(error)
+
+
 def _gives_one_row(file: SqlFile) -> bool:
     return re.search(r"grain: one row\.", file.header) is not None
 
@@ -276,6 +291,7 @@ RULES: tuple[Rule, ...] = (
     asks_no_clock,
     casts_behind_a_test,
     keeps_to_the_subset,
+    can_be_said_in_spark,
 )
 
 

@@ -58,12 +58,6 @@ def test_each_file_keeps_to_the_subset_and_says_what_it_is(path: Path) -> None:
     assert all(f"-- {word}:" in head for word in ("purpose", "grain", "reads", "key"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_each_file_can_be_said_in_spark(path: Path) -> None:
-    (spark,) = sqlglot.transpile(path.read_text(encoding="utf-8"), read="duckdb", write="spark")
-    assert sqlglot.parse_one(spark, read="spark") is not None
-
-
 @pytest.mark.parametrize(
     "query",
     [

@@ -15,11 +15,12 @@ WITH latest AS (
 ),
 ordered AS (
     SELECT partner_account, partner_program_id, order_ref, min(transaction_id) AS transaction_id
-    FROM latest
+    FROM latest AS t
     WHERE NOT is_reduction AND order_ref IS NOT NULL
-        AND (partner_account, order_ref) IN (
-            SELECT (partner_account, order_ref) FROM latest
-            WHERE is_reduction AND order_ref IS NOT NULL AND original_transaction_id IS NULL
+        AND EXISTS (
+            SELECT 1 FROM latest AS r
+            WHERE r.is_reduction AND r.original_transaction_id IS NULL
+                AND r.partner_account = t.partner_account AND r.order_ref = t.order_ref
         )
     GROUP BY partner_account, partner_program_id, order_ref
 ),

@@ -1,4 +1,4 @@
--- purpose: what partners said, with the days of the books' zone and the clock that orders versions; DuckDB alone (zones).
+-- purpose: what partners said, with the days of the books' zone and the clock that orders versions.
 -- grain: one accepted row of one delivery.
 -- reads: transaction_row, delivery_scope, partner_model. Parameter books_zone.
 -- key: delivery_id, row_number.

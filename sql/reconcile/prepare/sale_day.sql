@@ -1,4 +1,4 @@
--- purpose: the day of a sale in the books' zone; DuckDB alone (zones).
+-- purpose: the day of a sale in the books' zone.
 -- grain: one sale.
 -- reads: grouped_sale. Parameter books_zone.
 -- key: sale_id.

@@ -1,0 +1,119 @@
+"""A Spark cluster of this machine's own: a standalone master and workers, processes on loopback, ended by their ids."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from etl.core.configuration import SparkSettings
+
+START_SECONDS = 90
+END_SECONDS = 15
+_PACKAGE = "org.apache.spark.deploy"
+
+
+class NoCluster(RuntimeError):
+    """The master or a worker did not come up; the text holds the end of their logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running master, and how to use it."""
+
+    url: str
+
+    def settings(self, partitions: int = 4, cores: int | None = None) -> SparkSettings:
+        """Return settings for a session here, with `cores` in all (one a worker) or all there are."""
+        options = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        if cores is not None:
+            options["spark.cores.max"] = str(cores)
+        return SparkSettings(self.url, "1500m", "1500m", partitions, options)
+
+
+@contextlib.contextmanager
+def cluster(folder: Path, workers: int) -> Iterator[Cluster]:
+    """Yield a cluster of `workers` with one core each; its logs and scratch files lie under `folder`."""
+    port, screen = _free_port(), _free_port()
+    started: list[subprocess.Popen[bytes]] = []
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(lambda: _end(started))
+        url = f"spark://127.0.0.1:{port}"
+        started.append(_started(folder, "master.Master", "--port", str(port), "--webui-port", str(screen)))
+        _wait(folder, started, screen, 0)
+        for number in range(workers):
+            place = folder / f"worker{number}"
+            started.append(
+                _started(
+                    place, "worker.Worker", "--port", "0", "--webui-port", "0", "--cores", "1", "--memory", "2g",
+                    "--work-dir", str(place), url,
+                )
+            )  # fmt: skip
+        _wait(folder, started, screen, workers)
+        yield Cluster(url)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _started(folder: Path, role: str, *arguments: str) -> subprocess.Popen[bytes]:
+    found = find_spec("pyspark")
+    if found is None or found.origin is None:
+        raise NoCluster("PySpark is not installed: install the extra tallyback[spark]")
+    home = Path(found.origin).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {
+        **os.environ,
+        "SPARK_HOME": str(home),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_LOCAL_DIRS": str(folder / "local"),
+        "SPARK_DAEMON_MEMORY": "256m",
+    }
+    with (folder / f"{role}.log").open("wb") as log:
+        return subprocess.Popen(
+            [str(home / "bin" / "spark-class"), f"{_PACKAGE}.{role}", "--host", "127.0.0.1", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _wait(folder: Path, started: list[subprocess.Popen[bytes]], screen: int, workers: int) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and all(process.poll() is None for process in started):
+        with (
+            contextlib.suppress(OSError, ValueError),
+            urllib.request.urlopen(f"http://127.0.0.1:{screen}/json/", timeout=5) as answer,
+        ):
+            if json.load(answer)["aliveworkers"] >= workers:
+                return
+        time.sleep(0.3)
+    logs = [place.read_text(errors="replace")[-1500:] for place in folder.rglob("*.log")]
+    raise NoCluster("no cluster came up:\n" + "\n".join(logs))
+
+
+def _end(started: list[subprocess.Popen[bytes]]) -> None:
+    """End what was started here, the workers (and their executors) before the master."""
+    for process in reversed(started):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    for process in reversed(started):
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(END_SECONDS)

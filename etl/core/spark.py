@@ -1,0 +1,350 @@
+"""Apache Spark as the engine of sql/reconcile and sql/accrue: the same rows and types as DuckDB, on many machines.
+
+Spark reads the lake's Parquet itself and keeps what one query hands to the next; tables from the warehouse go up as
+Arrow, and only what a stage asks for comes back. PySpark is the extra tallyback[spark], imported when first needed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import logging
+import os
+import re
+import shutil
+import subprocess
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pyarrow as pa
+
+from etl.core.configuration import SparkSettings
+from etl.core.dialect import order_of, relations_of, to_spark
+from etl.core.engine import Derived, Engine, Files, Parameter, Relation, does_not_fit, query_text
+from etl.core.errors import Retry, Stop
+from etl.core.lake import Lake
+
+if TYPE_CHECKING:
+    import duckdb
+    from pyspark.sql import DataFrame, SparkSession
+
+JAVA_MIN = 17
+MASTERS = "local[N], spark://host:port, sc://host:port (Connect), k8s://https://host:port, yarn"
+_FOLDERS = ("reconcile/", "accrue/")
+_PREPARED = "reconcile/prepare/"
+# What is prepared may leave the subset: URLs are decoded, and what something new touches is found, on DuckDB alone.
+PREPARED_ON_SPARK = frozenset(
+    _PREPARED + name for name in ("observation", "sale_day", "file_row", "file_account", "termed_row")
+)
+_MASTER = re.compile(r"local(\[[^\]]+\])?|spark://.+|sc://.+|k8s://.+|yarn")
+_NO_FIT = frozenset(
+    {
+        "ARITHMETIC_OVERFLOW", "BINARY_ARITHMETIC_OVERFLOW", "CAST_INVALID_INPUT", "CAST_OVERFLOW", "DATETIME_OVERFLOW",
+        "DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION", "DIVIDE_BY_ZERO", "INTERVAL_ARITHMETIC_OVERFLOW",
+        "NUMERIC_OUT_OF_SUPPORTED_RANGE", "NUMERIC_VALUE_OUT_OF_RANGE",
+    }
+)  # fmt: skip
+# What makes Spark say what DuckDB says. A decimal that needs more than 38 digits is an error, never a rounded one.
+_SEMANTICS = {
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.timestampType": "TIMESTAMP_NTZ",
+    "spark.sql.decimalOperations.allowPrecisionLoss": "false",
+    "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
+    "spark.sql.variable.substitute": "false",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+
+
+class SparkEngine:
+    """The engine that is handed to stages where Spark was chosen; all but sql/reconcile and sql/accrue run on `local`.
+
+    One session a process, started by the first query. Not for use by several threads.
+    """
+
+    def __init__(self, settings: SparkSettings, local: Engine) -> None:
+        if not _MASTER.fullmatch(settings.master):
+            raise Stop(f"{settings.master!r} is no master of Spark: give one of {MASTERS}")
+        self.settings = settings
+        self.local = local
+        self._numbers = itertools.count(1)
+        self._views: list[str] = []
+        # By identity, with the table itself so that no other can get its identity: several queries read the same one.
+        self._uploaded: dict[int, tuple[pa.Table, DataFrame]] = {}
+
+    def run(
+        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+    ) -> pa.Table:
+        """Return the result of `sql/<name>.sql`, in the order it states and with DuckDB's types."""
+        if not self.is_for_spark(name):
+            return self.local.run(name, self._here(relations), parameters)
+        frame, schema = self._frame(name, relations, parameters, is_ordered=True)
+        return _collected(name, frame, schema)
+
+    def derive(
+        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+    ) -> Relation:
+        """Return the result as a relation that stays with Spark until `release`, in no order."""
+        if not self.is_for_spark(name):
+            return self.local.run(name, self._here(relations), parameters)
+        frame, schema = self._frame(name, relations, parameters, is_ordered=False)
+        with _told(name):
+            # Computed now and cut from what it came of: kept by name alone, each query would hold the plans of all
+            # before it, as often as it reads them.
+            frame = frame.localCheckpoint(eager=True)
+        return Derived(name, frame, schema)
+
+    def table(self, relation: Relation) -> pa.Table:
+        """Return the rows of a relation, in the order in which its query would have given them."""
+        if not isinstance(relation, Derived):
+            return self.local.table(relation)
+        frame = _frame_of(relation)
+        keys = order_of(query_text(relation.name))
+        return _collected(relation.name, frame.orderBy(*[frame[key].asc_nulls_last() for key in keys]), relation.schema)
+
+    def count(self, relation: Relation) -> int:
+        """Return how many rows a relation has."""
+        if not isinstance(relation, Derived):
+            return self.local.count(relation)
+        with _told(relation.name):
+            return int(_frame_of(relation).count())
+
+    def places(self, lake: Lake, paths: Sequence[str]) -> Sequence[Path | str]:
+        """Return URLs that Spark reads itself where the lake is in a bucket, else paths that all its machines see."""
+        return [lake.url(path) for path in paths]
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a fresh connection to DuckDB."""
+        return self.local.connect()
+
+    def release(self) -> None:
+        """Let Spark forget what it kept for this run."""
+        self._uploaded = {}
+        if not self._views:
+            return
+        session = self.session()
+        for view in self._views:
+            session.catalog.dropTempView(view)
+        self._views = []
+
+    def session(self) -> SparkSession:
+        """Return the session, started if there is none; Stop or Retry with what to do if it can't be."""
+        return open_session(self.settings, self.local.temporary)
+
+    @staticmethod
+    def is_for_spark(name: str) -> bool:
+        """Return whether a query runs on Spark; all others run on DuckDB, here."""
+        if name.startswith(_PREPARED):
+            return name in PREPARED_ON_SPARK
+        return name.startswith(_FOLDERS)
+
+    def _here(self, relations: Mapping[str, Relation]) -> dict[str, Relation]:
+        return {name: self.table(given) if isinstance(given, Derived) else given for name, given in relations.items()}
+
+    def _given(self, session: SparkSession, relation: Relation) -> tuple[DataFrame, pa.Schema]:
+        """Return a relation as Spark's, and its schema."""
+        if isinstance(relation, Derived):
+            return _frame_of(relation), relation.schema
+        if isinstance(relation, Files) and not relation.paths:
+            relation = relation.schema.empty_table()
+        if isinstance(relation, pa.RecordBatchReader):
+            relation = relation.read_all()
+        if not isinstance(relation, pa.Table):
+            return _read(session, relation)
+        if id(relation) not in self._uploaded:
+            # In one piece: PySpark reads no further than the first batch without rows, and says nothing.
+            whole = relation.combine_chunks() if relation.num_rows else relation
+            self._uploaded[id(relation)] = (relation, session.createDataFrame(whole))
+        return self._uploaded[id(relation)][1], relation.schema
+
+    def _frame(
+        self,
+        name: str,
+        relations: Mapping[str, Relation],
+        parameters: Mapping[str, Parameter] | None,
+        *,
+        is_ordered: bool,
+    ) -> tuple[DataFrame, pa.Schema]:
+        """Return the query as a frame that was not run yet, and the schema that DuckDB gives it."""
+        session = self.session()
+        views: dict[str, str] = {}
+        empty: dict[str, Relation] = {}
+        with _told(name):
+            text = query_text(name)
+            read = relations_of(text)
+            for relation_name, relation in relations.items():
+                if relation_name not in read:
+                    continue
+                frame, schema = self._given(session, relation)
+                views[relation_name] = view = f"{relation_name}_{next(self._numbers)}"
+                frame.createOrReplaceTempView(view)
+                self._views.append(view)
+                empty[relation_name] = schema.empty_table()
+            # DuckDB is asked, with no rows, what types the result has.
+            wanted = self.local.run(name, empty, parameters).schema
+            query = to_spark(text, views, is_ordered=is_ordered)
+            frame = session.sql(query, args=dict(parameters or {}))
+            return _as_duckdb(name, frame, wanted), wanted
+
+
+def _frame_of(derived: Derived) -> DataFrame:
+    """Return what `derive` put there."""
+    return cast("DataFrame", derived.handle)
+
+
+def _read(session: SparkSession, relation: Files | Path | Sequence[Path | str]) -> tuple[DataFrame, pa.Schema]:
+    """Return Parquet files as Spark reads them, and their schema."""
+    if isinstance(relation, Files):
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        wanted = from_arrow_schema(relation.schema, prefer_timestamp_ntz=True)
+        return session.read.schema(wanted).parquet(*map(str, relation.paths)), relation.schema
+    paths = [relation] if isinstance(relation, Path) else list(relation)
+    if not paths:
+        raise Stop("a relation has no files: give an empty table with its schema instead")
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    frame = session.read.parquet(*map(str, paths))
+    return frame, to_arrow_schema(frame.schema)
+
+
+def _as_duckdb(name: str, frame: DataFrame, wanted: pa.Schema) -> DataFrame:
+    """Return the frame with DuckDB's types, by casts that lose nothing; Stop if there is no such cast."""
+    from pyspark.sql.pandas.types import from_arrow_type, to_arrow_schema
+
+    given = to_arrow_schema(frame.schema)
+    if given.names != wanted.names:
+        raise Stop(f"sql/{name}.sql has the columns {given.names} on Spark and {wanted.names} on DuckDB")
+    columns = []
+    for here, there in zip(given, wanted, strict=True):
+        if here.type == there.type:
+            columns.append(frame[here.name])
+        elif _is_lossless(here.type, there.type):
+            columns.append(frame[here.name].cast(from_arrow_type(there.type, True)).alias(here.name))
+        else:
+            raise Stop(f"sql/{name}.sql: {here.name} is {here.type} on Spark and {there.type} on DuckDB")
+    return frame.select(*columns)
+
+
+def _is_lossless(given: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether a cast keeps every value or, where it can't, is refused by Spark when it runs."""
+    if pa.types.is_null(given):
+        return True
+    if pa.types.is_integer(given):
+        return bool(pa.types.is_integer(wanted))
+    if pa.types.is_decimal(given):
+        return bool(pa.types.is_decimal(wanted)) and wanted.scale >= given.scale
+    return False
+
+
+def _collected(name: str, frame: DataFrame, schema: pa.Schema) -> pa.Table:
+    with _told(name):
+        return frame.toArrow().cast(schema)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turn what PySpark raises into the errors of this house."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import AnalysisException, PySparkException
+
+    try:
+        yield
+    except AnalysisException as error:
+        raise Stop(f"sql/{name}.sql does not run on Spark: {_first_line(error)}") from error
+    except PySparkException as error:
+        if (error.getCondition() or "").split(".")[0] in _NO_FIT:
+            raise does_not_fit(name, error) from error
+        raise Retry(
+            f"Spark did not finish sql/{name}.sql ({_first_line(error)}): see its log, then run again"
+        ) from error
+    except (Py4JError, OSError) as error:
+        raise Retry(f"the connection to Spark broke in sql/{name}.sql ({_first_line(error)}): run again") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def open_session(settings: SparkSettings, temporary: Path | None) -> SparkSession:
+    """Return this process's session; Stop if Java or the extra is missing, Retry if no master answers."""
+    if step := missing(settings.master):
+        raise Stop(step)
+    with warnings.catch_warnings():
+        # The parts of PySpark that do not yet know pandas 3 are not used here.
+        warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
+        from py4j.protocol import Py4JError
+        from pyspark.errors import PySparkException
+        from pyspark.sql import SparkSession
+
+        # What it logs is raised, too.
+        logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+        builder = SparkSession.builder.appName("tallyback")
+        if settings.master.startswith("sc://"):
+            builder = builder.remote(settings.master)
+            options = {**_SEMANTICS, **settings.options}
+        else:
+            builder = builder.master(settings.master)
+            options = {**_SEMANTICS, **_resources(settings, temporary), **settings.options}
+        for key, value in options.items():
+            builder = builder.config(key, value)
+        if (active := SparkSession.getActiveSession()) is not None:
+            return active
+        try:
+            session = builder.getOrCreate()
+            if settings.partitions is not None:
+                session.conf.set("spark.sql.shuffle.partitions", settings.partitions)
+            elif not settings.master.startswith("sc://"):
+                session.conf.set("spark.sql.shuffle.partitions", 3 * session.sparkContext.defaultParallelism)
+        except (PySparkException, Py4JError, OSError) as error:
+            raise Retry(f"Spark at {settings.master} does not answer ({_first_line(error)}): is it up?") from error
+    return session
+
+
+def _resources(settings: SparkSettings, temporary: Path | None) -> dict[str, str]:
+    resources = {
+        "spark.driver.memory": settings.driver_memory,
+        "spark.driver.maxResultSize": settings.driver_memory,
+        "spark.executor.memory": settings.executor_memory,
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "OFF",
+    }
+    if temporary is not None:
+        resources["spark.local.dir"] = str(temporary / "spark")
+        resources["spark.sql.warehouse.dir"] = str(temporary / "spark-warehouse")
+    if settings.master.startswith("local"):
+        resources["spark.driver.host"] = "127.0.0.1"
+        resources["spark.driver.bindAddress"] = "127.0.0.1"
+    return resources
+
+
+def missing(master: str) -> str:
+    """Return what to install before Spark at `master` can be used, '' if all is there."""
+    if importlib.util.find_spec("pyspark") is None or importlib.util.find_spec("grpc_status") is None:
+        return "PySpark is not installed: install the extra tallyback[spark] (docs/spark.md)"
+    if master.startswith("sc://"):
+        return ""
+    found = java_version()
+    if found is None:
+        return f"there is no Java: Spark needs Java {JAVA_MIN} or later, on the PATH or in JAVA_HOME"
+    if found < JAVA_MIN:
+        return f"Java is {found}: Spark needs {JAVA_MIN} or later, on the PATH or in JAVA_HOME"
+    return ""
+
+
+def java_version() -> int | None:
+    """Return the major version of the Java that Spark would start, None if there is none."""
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    if java is None:
+        return None
+    try:
+        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r'version "(?:1\.)?(\d+)', told)
+    return int(found[1]) if found else None
