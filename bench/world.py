@@ -254,9 +254,15 @@ def run_day(house: House, name: str) -> dict[str, float | int]:
     known_at = datetime.combine(day, datetime.min.time()) + timedelta(hours=6)
     seconds: dict[str, float] = {}
     counts: dict[str, int] = {}
+    worked = time.process_time()
 
     def told(stage: str, begun: float, result: StageResult) -> None:
+        nonlocal worked
         seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begun
+        # Of this process, all threads; PostgreSQL's are not in it.
+        now = time.process_time()
+        seconds[f"{stage}_processor"] = seconds.get(f"{stage}_processor", 0.0) + now - worked
+        worked = now
         for what, count in result.counts:
             counts[f"{stage}_{what}"] = counts.get(f"{stage}_{what}", 0) + count
 
