@@ -60,7 +60,8 @@ def run(folder: Path, rows: int | None, repeat: int, told: Callable[[str], None]
         house.server.remove()
     best = min(range(rounds), key=lambda number: days[number].seconds)
     counts = json.loads((folder / f"round-{best}-told.json").read_text(encoding="utf-8"))
-    ours = Timing(days[best].rows, days[best].seconds, max(day.peak_mb for day in days))
+    most = max(day.peak_mb for day in days)
+    ours = Timing(days[best].rows, days[best].seconds, most, days[best].processor_seconds)
     return Result(
         "daily",
         ours.rows,
