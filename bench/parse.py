@@ -94,7 +94,8 @@ def ours(dialect: str, folder: Path) -> int:
 def read_csv(dialect: str, folder: Path) -> int:
     """Read the file as text columns and write them as Parquet."""
     (file,) = _files(folder, "answers", dialect)
-    names = file.open("rb").readline().decode("utf-8-sig").strip().split(",")
+    with file.open("rb") as head:
+        names = head.readline().decode("utf-8-sig").strip().split(",")
     types = pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
     count = 0
     with (

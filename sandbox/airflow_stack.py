@@ -29,27 +29,13 @@ import psycopg
 
 from etl.core.errors import Stop
 from sandbox.airflow_api import AirflowClient
+from sandbox.process_group import STOP_SECONDS, Component, guarded, members, started
 
 PEOPLE = {"robin": "op", "alex": "user"}
 """Who may log in, with their roles: robin releases batches and runs the house, alex approves."""
 
 START_SECONDS = 300.0
-STOP_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """One process of the stack: its leader, and when that started, so that a pid used again is not taken for it."""
-
-    name: str
-    pid: int
-    started: str
-
-    @property
-    def alive(self) -> bool:
-        """Whether this very process still runs."""
-        return _started(self.pid) == self.started
 
 
 @dataclass(slots=True)
@@ -68,6 +54,7 @@ class AirflowStack:
     detached: bool = False
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False)
     _clients: dict[str, AirflowClient] = field(default_factory=dict, init=False)
+    _guard: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self, say: Callable[[str], None] = lambda _: None) -> None:
         """Start the stack and return when it is healthy; an earlier one of the same home is ended first."""
@@ -85,6 +72,8 @@ class AirflowStack:
         self._launch("api-server", "--host", "127.0.0.1", "--port", port, "--workers", "1")
         self._launch("dag-processor")
         self._launch("scheduler", "--skip-serve-logs")
+        if not self.detached:
+            self._guard = guarded(self.components())
         deadline = time.monotonic() + START_SECONDS
         while not self.healthy:
             ended = [component.name for component in self.components() if not component.alive]
@@ -116,10 +105,14 @@ class AirflowStack:
             process.wait()
         self._processes.clear()
         self._pid_file.unlink(missing_ok=True)
+        if self._guard is not None:
+            # There is nothing left to end, so it goes at once.
+            self._guard.communicate()
+            self._guard = None
 
     def processes(self) -> list[int]:
         """Return the ids of all processes of the stack, those of running tasks included."""
-        return [pid for component in self.components() for pid in _members(component)]
+        return [pid for component in self.components() for pid in members(component)]
 
     @property
     def healthy(self) -> bool:
@@ -282,7 +275,7 @@ class AirflowStack:
                 preexec_fn=None if self.detached else _end_with_parent(os.getpid()),
             )
         self._processes.append(process)
-        known = [*self.components(), Component(name, process.pid, _started(process.pid))]
+        known = [*self.components(), Component(name, process.pid, started(process.pid))]
         text = json.dumps([{"name": one.name, "pid": one.pid, "started": one.started} for one in known])
         partial = self._pid_file.with_suffix(".partial")
         partial.write_text(text)
@@ -319,38 +312,3 @@ def _end_with_parent(parent: int) -> Callable[[], None]:
                 os._exit(1)  # It died before we asked.
 
     return before_exec
-
-
-def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/<pid>/stat from the state on, or nothing if there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
-def _started(pid: int) -> str:
-    """Return when a process started, in the words of the system, or '' if it is gone."""
-    if Path("/proc/self/stat").exists():
-        fields = _stat(pid)
-        return "" if not fields or fields[0] == "Z" else fields[19]
-    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return shown.stdout.strip()
-
-
-def _members(component: Component) -> list[int]:
-    """Return the processes in the session of a component, and those it left there when it was killed."""
-    leader_started = _started(component.pid)
-    if leader_started not in ("", component.started):
-        return []  # The pid is somebody else's by now.
-    if not Path("/proc/self/stat").exists():
-        return [component.pid] if leader_started else []
-    found = []
-    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
-        fields = _stat(pid)
-        if fields and fields[0] != "Z" and int(fields[3]) == component.pid:
-            with suppress(FileNotFoundError, ProcessLookupError):
-                # Without its leader a session's number alone proves little: it may have been used again.
-                if leader_started or b"airflow" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    found.append(pid)
-    return found
