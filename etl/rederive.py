@@ -47,6 +47,13 @@ DERIVED = (
     "ops.match",
     "ops.break",
     "ops.remittance_allocation",
+    # What stages remember of their last run: of what is derived anew they have seen nothing.
+    "ops.reconciled",
+    "ops.reconciled_input",
+    "ops.sale_link_file",
+    "ops.accrued",
+    "ops.accrued_rate",
+    "ops.touched_sale",
 )
 """What follows from the inputs; a scratch warehouse begins without it."""
 _NOT_NEEDED = (

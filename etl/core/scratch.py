@@ -22,7 +22,7 @@ from etl.core.warehouse import Connection, Warehouse, migrate
 
 # Nothing here need survive a power cut.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-DERIVED_FOLDERS = ("parsed", "validated")
+DERIVED_FOLDERS = ("parsed", "validated", "derived")
 """What stages write into the lake; a scratch lake never hands out the real one's."""
 
 
