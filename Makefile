@@ -17,7 +17,7 @@ SEED ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-SPARK := .venv/.spark
+SPARK := .venv/spark/.installed
 LOGS := .tallyback/logs
 WORLD := $(if $(ORDERS),--orders "$(ORDERS)") $(if $(SEED),--seed "$(SEED)")
 # Nothing of the caller's shell may change which code runs, or what a test sees.
@@ -82,11 +82,12 @@ coverage: install ## all tests, and how much of the code they run; takes a quart
 		echo "Coverage, with branches, without the tests that live whole worlds: $$(awk '$$1 == "TOTAL" { print $$NF }' $(LOGS)/coverage.txt) (each file: $(LOGS)/coverage.txt)"; \
 		exit $$failed
 
-# Spark is on top of what `make install` set up; whoever runs that anew takes it away again.
+# Apart from the environment: Great Expectations would load PySpark in every process that finds it.
 $(SPARK): requirements/spark.txt $(INSTALLED)
 	@mkdir -p $(LOGS)
 	@echo "Adding the extra tallyback[spark], half a gigabyte (log: $(LOGS)/spark.log)"
-	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode -r requirements/spark.txt >$(LOGS)/spark.log 2>&1 \
+	@rm -rf $(dir $(SPARK))
+	@$(BIN)/uv pip install --python $(BIN)/python --target $(dir $(SPARK)) --require-hashes --compile-bytecode -r requirements/spark.txt >$(LOGS)/spark.log 2>&1 \
 		|| { tail -n 20 $(LOGS)/spark.log; echo "PySpark could not be installed. See $(LOGS)/spark.log"; exit 1; }
 	@touch $@
 
@@ -95,7 +96,7 @@ test-external: $(SPARK) ## tests that need OpenSSH's server (sshd) and Java 17 o
 		echo "These tests need OpenSSH's server. Debian, Ubuntu: apt-get install openssh-server (it need not run)."; exit 1; }
 	@command -v java >/dev/null || [ -x "$$JAVA_HOME/bin/java" ] || { \
 		echo "These tests need Java 17 or later. Debian, Ubuntu: apt-get install openjdk-17-jre-headless"; exit 1; }
-	@$(BIN)/python -m pytest -q -o addopts="--strict-markers --strict-config --import-mode=importlib" tests/external
+	@PYTHONPATH=$(abspath $(dir $(SPARK))) $(BIN)/python -m pytest -q -o addopts="--strict-markers --strict-config --import-mode=importlib" tests/external
 
 check: install ## format, lint, types, import arrows, SQL lint: what CI asks before the tests
 	@echo "ruff format"  && $(BIN)/ruff format --check --quiet . || { echo "Run: $(BIN)/ruff format ."; exit 1; }
