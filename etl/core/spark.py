@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -266,6 +267,8 @@ def _first_line(error: BaseException) -> str:
 
 def open_session(settings: SparkSettings, temporary: Path | None) -> SparkSession:
     """Return this process's session; Stop if Java or the extra is missing, Retry if no master answers."""
+    if (active := _active_session()) is not None:
+        return active
     if step := missing(settings.master):
         raise Stop(step)
     with warnings.catch_warnings():
@@ -286,8 +289,6 @@ def open_session(settings: SparkSettings, temporary: Path | None) -> SparkSessio
             options = {**_SEMANTICS, **_resources(settings, temporary), **settings.options}
         for key, value in options.items():
             builder = builder.config(key, value)
-        if (active := SparkSession.getActiveSession()) is not None:
-            return active
         try:
             session = builder.getOrCreate()
             if settings.partitions is not None:
@@ -297,6 +298,12 @@ def open_session(settings: SparkSettings, temporary: Path | None) -> SparkSessio
         except (PySparkException, Py4JError, OSError) as error:
             raise Retry(f"Spark at {settings.master} does not answer ({_first_line(error)}): is it up?") from error
     return session
+
+
+def _active_session() -> SparkSession | None:
+    """Return the session that was started here; each query asks for it, so nothing is looked up or imported anew."""
+    sessions = sys.modules.get("pyspark.sql")
+    return None if sessions is None else cast("SparkSession | None", sessions.SparkSession.getActiveSession())
 
 
 def _resources(settings: SparkSettings, temporary: Path | None) -> dict[str, str]:

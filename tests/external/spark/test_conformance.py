@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bench.generate import matching_world
 from etl.core import engine as engines
+from etl.core import spark as spark_engine
 from etl.core.dialect import order_of
 from etl.core.engine import SQL_ROOT, DoesNotFit, Engine, SqlEngine, query_text
 from etl.core.spark import SparkEngine
@@ -171,6 +172,12 @@ def test_values_nulls_and_ties_are_the_same(
         spark.release()
     assert said.schema.equals(wanted.schema)
     assert said.to_pylist() == wanted.to_pylist()
+
+
+def test_java_is_asked_for_once_and_not_for_each_query(spark: SparkEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = spark.session()
+    monkeypatch.setattr(spark_engine, "missing", lambda _: "asked again")
+    assert spark.session() is session
 
 
 def test_no_row_is_lost_behind_a_batch_without_rows(spark: SparkEngine) -> None:
