@@ -42,16 +42,15 @@ CREATE OR REPLACE TEMP MACRO wall_clock(t) AS
 CREATE OR REPLACE TEMP MACRO utc_or_later(wall, zone) AS timezone('UTC', timezone(zone, wall));
 CREATE OR REPLACE TEMP MACRO wall_of(utc, zone) AS timezone(zone, timezone('UTC', utc));
 CREATE OR REPLACE TEMP MACRO utc(wall, zone) AS
-    list_transform([wall], lambda shown:
-        CASE WHEN zone = 'UTC' THEN shown
-             -- Nearly always no clock is put on or back within three hours: then there is one answer, and it costs a third.
-             WHEN utc_or_later(shown + INTERVAL 3 HOUR, zone) - utc_or_later(shown - INTERVAL 3 HOUR, zone) = INTERVAL 6 HOUR
-             THEN utc_or_later(shown, zone)
-             WHEN wall_of(utc_or_later(shown, zone), zone) <> shown THEN NULL
-             WHEN wall_of(utc_or_later(shown, zone) - INTERVAL 2 HOUR, zone) = shown THEN utc_or_later(shown, zone) - INTERVAL 2 HOUR
-             WHEN wall_of(utc_or_later(shown, zone) - INTERVAL 1 HOUR, zone) = shown THEN utc_or_later(shown, zone) - INTERVAL 1 HOUR
-             WHEN wall_of(utc_or_later(shown, zone) - INTERVAL 30 MINUTE, zone) = shown THEN utc_or_later(shown, zone) - INTERVAL 30 MINUTE
-             ELSE utc_or_later(shown, zone) END)[1];
+    list_transform([wall], lambda shown: CASE WHEN zone = 'UTC' THEN shown ELSE
+        list_transform([utc_or_later(shown, zone)], lambda later:
+            CASE WHEN wall_of(later, zone) <> shown THEN NULL
+                 -- Nearly always no clock was put back in the three hours before: then there is one answer, and it costs a third.
+                 WHEN wall_of(later - INTERVAL 3 HOUR, zone) = shown - INTERVAL 3 HOUR THEN later
+                 WHEN wall_of(later - INTERVAL 2 HOUR, zone) = shown THEN later - INTERVAL 2 HOUR
+                 WHEN wall_of(later - INTERVAL 1 HOUR, zone) = shown THEN later - INTERVAL 1 HOUR
+                 WHEN wall_of(later - INTERVAL 30 MINUTE, zone) = shown THEN later - INTERVAL 30 MINUTE
+                 ELSE later END)[1] END)[1];
 
 -- Minutes east of UTC that '+02:00', '-0330' or 'Z' stand for.
 CREATE OR REPLACE TEMP MACRO offset_minutes(t) AS

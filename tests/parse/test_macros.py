@@ -97,6 +97,7 @@ NEAR_CHANGES = st.sampled_from(
 )
 @example(around=datetime(2026, 3, 29, 2), seconds=1800, name="Europe/Berlin")
 @example(around=datetime(2026, 10, 25, 2), seconds=1800, name="Europe/Berlin")
+@example(around=datetime(2011, 12, 30, 12), seconds=0, name="Pacific/Apia")  # A day that Samoa left out.
 def test_a_clock_reading_is_the_earlier_of_two_and_null_if_it_never_was(
     engine: duckdb.DuckDBPyConnection, around: datetime, seconds: int, name: str
 ) -> None:
