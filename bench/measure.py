@@ -97,9 +97,10 @@ def _child(case: Case, folder: Path, sending: Connection) -> None:
         begun, worked = time.perf_counter(), time.process_time()
         rows = case.work(folder)
         seconds, processor_seconds = time.perf_counter() - begun, time.process_time() - worked
-    except Exception:  # noqa: BLE001 - told to the parent, which raises
+    except Exception as error:
+        # The parent raises what it is told; this process has failed as well.
         sending.send(traceback.format_exc())
-        return
+        raise SystemExit(1) from error
     sending.send((rows, seconds, _peak_mb(), processor_seconds))
 
 

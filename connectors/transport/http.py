@@ -237,7 +237,7 @@ class HttpClient:
             return False
         if error.after_seconds is None:
             return True
-        return float(error.after_seconds) if error.after_seconds <= self.settings.wait_max_seconds else False
+        return error.after_seconds if error.after_seconds <= self.settings.wait_max_seconds else False
 
     def _follow(self, call: _Call) -> Answer:
         """Make one attempt, following redirects that stay on the host."""

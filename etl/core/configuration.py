@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -135,6 +135,7 @@ class SparkSettings:
 
 
 _Named = TypeVar("_Named", PartnerAccount, ClickSource, Bank)
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,12 @@ def _read(path: Path) -> dict[str, object]:
     if not isinstance(content, dict):
         raise Stop(f"{path}: must hold a mapping of settings to values")
     return content
+
+
+def _made(kind: Callable[..., _Made], content: object) -> _Made:
+    """Return a `kind` of what a mapping says, whose names and values the schema has checked."""
+    assert isinstance(content, dict)
+    return kind(**content)
 
 
 def _frozen_options(content: object) -> dict[str, Option]:
@@ -262,12 +269,12 @@ def _entity(content: Mapping[str, object]) -> Entity:
     fields = {**content, "clawback": _policies(content)}
     if "second_person_above" in fields:
         fields["second_person_above"] = Decimal(str(fields["second_person_above"]))
-    return Entity(**fields)  # type: ignore[arg-type]  # the schema has checked it
+    return _made(Entity, fields)
 
 
 def _spark(content: Mapping[str, object]) -> SparkSettings | None:
     fields = {key: value for key, value in content.items() if key != "engine"}
-    return SparkSettings(**fields) if content["engine"] == "spark" else None  # type: ignore[arg-type]  # checked
+    return _made(SparkSettings, fields) if content["engine"] == "spark" else None
 
 
 def load(directory: Path) -> Configuration:
@@ -285,14 +292,14 @@ def load(directory: Path) -> Configuration:
         if kind == "partner_account":
             fields = {"currency": None, **fields, "entity": entity.name}
             if "remittance" in fields:
-                fields["remittance"] = RemittanceLayout(**_frozen_options(fields["remittance"]))  # type: ignore[arg-type]  # the schema has checked it
-            accounts.append(PartnerAccount(**fields))  # type: ignore[arg-type]  # the schema has checked it
+                fields["remittance"] = _made(RemittanceLayout, _frozen_options(fields["remittance"]))
+            accounts.append(_made(PartnerAccount, fields))
         elif kind == "click_source":
             for part in ("clicks", "conversions", "payees"):
                 if part in fields:
-                    fields[part] = TrackedTable(**fields[part])  # type: ignore[arg-type]  # the schema has checked it
-            sources.append(ClickSource(**fields))  # type: ignore[arg-type]  # the schema has checked it
+                    fields[part] = _made(TrackedTable, fields[part])
+            sources.append(_made(ClickSource, fields))
         elif kind == "bank":
-            banks.append(Bank(**fields))  # type: ignore[arg-type]  # the schema has checked it
+            banks.append(_made(Bank, fields))
     spark = _spark(contents.get(("engine", "engine"), {"engine": "duckdb"}))
     return Configuration(entity, tuple(accounts), tuple(sources), tuple(banks), digest, spark)

@@ -16,9 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.core.binary_copy import words
-
-Integers = npt.NDArray[np.int64]
+from etl.core.binary_copy import Integers, words
 
 LANE = ("debit_kind", "debit_owner", "credit_kind", "credit_owner", "asset")
 """The columns that say between which two accounts a flow moves its amount."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.core.ahead import read_ahead
 from etl.core.binary_copy import Rows, copy_rows, rows_of
 from etl.core.engine import Engine
 from etl.core.errors import Stop
@@ -138,15 +140,17 @@ def post(
         lanes, account_count = _accounts_of_lanes(connection, entity, lane)
         last_number = _last_numbers(connection, entity)
         ranked = ordering.result()
-        chunks = in_order(
-            ranked,
-            _bookings(connection, entity, document_kind, ranked.day.values.to_pylist()),
-            _last_entries(connection, document_kind, ranked.document.values),
-            dict(zip(last_number["year"].to_pylist(), last_number["number"].to_pylist(), strict=True)),
-            _CHUNK_DOCUMENTS,
-        )
-        last_hash = dict(zip(last_number["year"].to_pylist(), last_number["hash"].to_pylist(), strict=True))
-        for entries, postings in _ahead(_written(ranked, lanes, chunks, header, last_hash), aside):
+    chunks = in_order(
+        ranked,
+        _bookings(connection, entity, document_kind, ranked.day.values.to_pylist()),
+        _last_entries(connection, document_kind, ranked.document.values),
+        dict(zip(last_number["year"].to_pylist(), last_number["number"].to_pylist(), strict=True)),
+        _CHUNK_DOCUMENTS,
+    )
+    last_hash = dict(zip(last_number["year"].to_pylist(), last_number["hash"].to_pylist(), strict=True))
+    # Each next chunk is made while PostgreSQL takes in the one before.
+    with closing(read_ahead(_written(ranked, lanes, chunks, header, last_hash), 1)) as written:
+        for entries, postings in written:
             copy_rows(connection, "ledger.journal_entry", entries)
             copy_rows(connection, "ledger.posting", postings)
             entry_count += entries.count
@@ -194,14 +198,6 @@ def _postings(
     entry = entries.select(["document_id", "entry_no", "booked_on"]).take(chunk.entry)
     columns = {name: table[name] for table in (moved, lane, entry) for name in table.column_names}
     return _with_constants({**columns, "leg": pa.array(chunk.leg)}, _LABELLED_POSTING, header, len(chunk.row))
-
-
-def _ahead(chunks: Iterator[tuple[Rows, Rows]], aside: Executor) -> Iterator[tuple[Rows, Rows]]:
-    """Yield the chunks; each next one is made in another thread while PostgreSQL takes in the one before."""
-    made = aside.submit(next, chunks, None)
-    while (chunk := made.result()) is not None:
-        made = aside.submit(next, chunks, None)
-        yield chunk
 
 
 def read_accounts(connection: Connection, entity: str) -> pa.Table:
