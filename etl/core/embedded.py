@@ -19,7 +19,6 @@ import fcntl
 import os
 import pwd
 import re
-import secrets
 import shlex
 import shutil
 import socket
@@ -37,6 +36,7 @@ import psycopg
 from psycopg import sql
 
 from etl.core.errors import Stop
+from etl.core.passfile import Passfile, write_private
 from etl.core.postgres_binaries import make_state_folder, reachable_binaries
 from etl.core.unprivileged import reaches, run, system_account
 
@@ -79,6 +79,7 @@ class EmbeddedPostgres:
         self, data_dir: Path, *, settings: Mapping[str, str] | None = None, state_folder: Path = STATE_FOLDER
     ) -> None:
         self.data_dir = data_dir.absolute()
+        self._passfile = Passfile(self.data_dir / "pgpass")
         self._settings = {**_SETTINGS, **(settings or {})}
         self._state_folder = state_folder
 
@@ -136,7 +137,7 @@ class EmbeddedPostgres:
     @property
     def password_file(self) -> Path:
         """The passwords, in the format of libpq's passfile."""
-        return self.data_dir / "pgpass"
+        return self._passfile.path
 
     @property
     def socket_folder(self) -> Path:
@@ -170,7 +171,7 @@ class EmbeddedPostgres:
                 f"PostgreSQL in {self.data_dir} is not running. "
                 f"Start it: python -m etl.core.embedded start --dir {self.data_dir}"
             )
-        password = self._passwords().get(role)
+        password = self._passfile.passwords().get(role)
         if password is None:
             raise Stop(f"{self.password_file} has no password of role {role!r}. Make the role with create_role().")
         return f"postgresql://{role}:{quote(password, safe='')}@127.0.0.1:{server.port}/{_checked(database)}"
@@ -226,26 +227,6 @@ class EmbeddedPostgres:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
-    def _passwords(self) -> dict[str, str]:
-        try:
-            lines = self.password_file.read_text().splitlines()
-        except FileNotFoundError:
-            return {}
-        except PermissionError as error:
-            raise Stop(
-                f"{self.password_file} belongs to somebody else. Run this as its owner, or name another folder."
-            ) from error
-        return {role: password for _host, _port, _database, role, password in (line.split(":") for line in lines)}
-
-    def _password(self, role: str) -> str:
-        """Return the password of a role, made and stored on first use. Called with the lock held."""
-        passwords = self._passwords()
-        if role not in passwords:
-            passwords[role] = secrets.token_urlsafe(24)
-            text = "".join(f"*:*:*:{name}:{password}\n" for name, password in passwords.items())
-            _write_private(self.password_file, text)
-        return passwords[role]
-
     # --- who runs the server, and with what -------------------------------------------------------------------------
 
     def _account(self) -> pwd.struct_passwd | None:
@@ -271,7 +252,7 @@ class EmbeddedPostgres:
         partial.mkdir(mode=0o700)
         with tempfile.TemporaryDirectory(prefix="tallyback-") as scratch:
             secret = Path(scratch) / "password"
-            _write_private(secret, self._password(SUPERUSER))
+            write_private(secret, self._passfile.password(SUPERUSER))
             if account is not None:
                 for path in (Path(scratch), secret, partial):
                     os.chown(path, account.pw_uid, account.pw_gid)
@@ -332,7 +313,7 @@ class EmbeddedPostgres:
             yield connection
 
     def _ensure_role(self, name: str, attributes: str) -> None:
-        password = self._password(name)
+        password = self._passfile.password(name)
         with self._admin() as connection:
             is_there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone() is not None
             verb = "ALTER" if is_there else "CREATE"
@@ -348,15 +329,6 @@ def _checked(name: str) -> str:
 
 def _digest(path: Path) -> str:
     return sha256(os.fsencode(path)).hexdigest()[:16]
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file nobody else can read, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
-        handle.write(text)
-    partial.rename(path)
 
 
 def _free_port() -> int:
