@@ -90,8 +90,8 @@ class Answers:
         text = (_DIALECTS / f"{name}.sql").read_text(encoding="utf-8")
         members = max(self.per_day * self.days // 8, 10)
         values = {"members": members, "per_day": self.per_day, "clicks_each": self.clicks_each, "first_on": FIRST_ON}
-        for name, value in values.items():
-            text = text.replace(f"${name}", str(value))
+        for place, value in values.items():
+            text = text.replace(f"${place}", str(value))
         return text
 
     def rows(self, dialect: str, days: Days, *, only_own: bool) -> Iterator[pa.Array]:

@@ -24,7 +24,8 @@ MEMORY = "1500MB"
 _KEY = ["partner", "partner_account", "transaction_id", "line_id"]
 
 
-def _imports(_: Path) -> None:
+def ready(_: Path) -> None:
+    """Import what `ours` needs."""
     importlib.import_module("etl.match")
 
 
@@ -58,7 +59,7 @@ def bare_join(folder: Path, memory: str = MEMORY) -> int:
                 ORDER BY t.partner, t.partner_account, t.transaction_id, t.line_id
             ) TO '{out}' (FORMAT parquet, COMPRESSION zstd)
         """)
-    return pq.ParquetFile(out).metadata.num_rows
+    return int(pq.ParquetFile(out).metadata.num_rows)
 
 
 def _pandas_ready(_: Path) -> None:
@@ -124,7 +125,7 @@ def run_ours(folder: Path, rows: int | None, repeat: int, told: Callable[[str], 
     """Return how matching compares with a bare join alone."""
     transactions = rows or TRANSACTIONS
     matching_world(folder, transactions * CLICKS_EACH, transactions, told)
-    timings = interleaved([Case("ours", ours, _imports), Case("bare join", bare_join)], folder, repeat, told)
+    timings = interleaved([Case("ours", ours, ready), Case("bare join", bare_join)], folder, repeat, told)
     return Result("match", timings["ours"].rows, timings["ours"], timings["bare join"])
 
 
@@ -133,7 +134,7 @@ def run(folder: Path, rows: int | None, repeat: int, told: Callable[[str], None]
     transactions = rows or TRANSACTIONS
     matching_world(folder, transactions * CLICKS_EACH, transactions, told)
     cases = [
-        Case("ours", ours, _imports),
+        Case("ours", ours, ready),
         Case("bare join", bare_join),
         Case("pandas", with_pandas, _pandas_ready),
         Case("polars", with_polars, _polars_ready),

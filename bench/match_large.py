@@ -30,12 +30,6 @@ def bare_join(name: str, folder: Path) -> int:
     return match.bare_join(folder / name, MEMORY)
 
 
-def _imports(_: Path) -> None:
-    import etl.match
-
-    assert etl.match
-
-
 def run(folder: Path, rows: int | None, repeat: int, told: Callable[[str], None]) -> Result:
     """Return how matching grows with the files: its time per row beside that of a tenth of them."""
     transactions = rows or TRANSACTIONS
@@ -43,9 +37,9 @@ def run(folder: Path, rows: int | None, repeat: int, told: Callable[[str], None]
         (folder / name).mkdir()
         matching_world(folder / name, count * match.CLICKS_EACH, count, told)
     cases = [
-        Case("ours", partial(ours, "larger"), _imports),
+        Case("ours", partial(ours, "larger"), match.ready),
         Case("bare join", partial(bare_join, "larger")),
-        Case("ours on a tenth", partial(ours, "smaller"), _imports),
+        Case("ours on a tenth", partial(ours, "smaller"), match.ready),
     ]
     timings = interleaved(cases, folder, repeat, told)
     mine, smaller = timings["ours"], timings["ours on a tenth"]

@@ -140,10 +140,10 @@ def read_json(dialect: str, folder: Path) -> int:
             f"[{files}], format = 'unstructured', maximum_object_size = 16777216, columns = {_CJ_COLUMNS}))"
         )
     out = folder / "floor.parquet"
-    settings = {"memory_limit": "3GB", "threads": 2, "temp_directory": str(folder / "spill")}
-    with duckdb.connect(config=settings) as engine:
+    spill = str(folder / "spill")
+    with duckdb.connect(config={"memory_limit": "3GB", "threads": 2, "temp_directory": spill}) as engine:
         engine.execute(f"COPY ({query}) TO '{out}' (FORMAT parquet, COMPRESSION zstd)")
-    return pq.ParquetFile(out).metadata.num_rows
+    return int(pq.ParquetFile(out).metadata.num_rows)
 
 
 def read_xml(dialect: str, folder: Path) -> int:

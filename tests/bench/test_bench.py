@@ -12,7 +12,7 @@ import pytest
 from bench.__main__ import BENCHMARKS, main
 from bench.generate import matching_world
 from bench.match import bare_join, ours
-from bench.measure import Case, CaseFailed, interleaved
+from bench.measure import Case, CaseFailed, Work, interleaved
 from bench.plot import Point, drawn
 
 
@@ -60,9 +60,9 @@ def _dies(_: Path) -> int:
 
 
 @pytest.mark.parametrize(("work", "said"), [(_fails, "no figures from this"), (_dies, "status 7")])
-def test_a_case_that_fails_is_no_figure(tmp_path: Path, work: object, said: str) -> None:
+def test_a_case_that_fails_is_no_figure(tmp_path: Path, work: Work, said: str) -> None:
     with pytest.raises(CaseFailed, match=said):
-        interleaved([Case("bad", work)], tmp_path, 1, print)  # type: ignore[arg-type]  # typed object for parametrize
+        interleaved([Case("bad", work)], tmp_path, 1, print)
 
 
 def test_a_drawing_has_every_point_and_decades_around_them() -> None:
