@@ -51,12 +51,13 @@ def accrue(
     entity = context.entity.name
     with context.warehouse.transaction() as connection:
         lock_books(connection, entity)
-        before, now = _read_accrued(connection, entity), _now(context, connection, day)
+        before = _read_accrued(connection, entity)
+        now = _now(context, connection, day) if _has_many(connection, narrow_from) else None
         looked_at = _touched(connection, before, now) if sales is None and not is_whole else sales
         wanted = target(context.engine, read_facts(context, connection, looked_at), day)
         posted = post_difference(context, connection, "sale", wanted.flows, read_posted(connection, entity, looked_at))
         if sales is None:
-            _remember(context, connection, before, now, narrow_from)
+            _remember(context, connection, before, now)
     counts = (
         ("documents", posted.documents),
         ("entries", posted.entries),
@@ -84,23 +85,31 @@ def _now(context: Context, connection: Connection, day: date) -> _Accrued:
         "SELECT rate_on, md5(string_agg(base || quote || rate::text || source, ',' ORDER BY base, quote, source))"
         " FROM ref.fx_rate GROUP BY rate_on"
     )
-    rates = fetch(connection, query, _RATE_DAY)
-    of_day = dict(zip(rates["rate_on"].to_pylist(), rates["rates_hash"].to_pylist(), strict=True))
-    return _Accrued(day, hash_of(tables, (code_hash(), context.configuration.hash)), of_day)
+    return _Accrued(day, hash_of(tables, (code_hash(), context.configuration.hash)), _rates(connection, query))
 
 
 def _read_accrued(connection: Connection, entity: str) -> _Accrued | None:
     head = fetch(connection, "SELECT day, inputs_hash FROM ops.accrued WHERE entity = %s", _HEAD, (entity,)).to_pylist()
     if not head:
         return None
-    rates = fetch(connection, "SELECT rate_on, rates_hash FROM ops.accrued_rate", _RATE_DAY)
-    of_day = dict(zip(rates["rate_on"].to_pylist(), rates["rates_hash"].to_pylist(), strict=True))
-    return _Accrued(head[0]["day"], head[0]["inputs_hash"], of_day)
+    rates = _rates(connection, "SELECT rate_on, rates_hash FROM ops.accrued_rate")
+    return _Accrued(head[0]["day"], head[0]["inputs_hash"], rates)
 
 
-def _touched(connection: Connection, before: _Accrued | None, now: _Accrued) -> list[str] | None:
+def _rates(connection: Connection, query: str) -> dict[date, str]:
+    rates = fetch(connection, query, _RATE_DAY)
+    return dict(zip(rates["rate_on"].to_pylist(), rates["rates_hash"].to_pylist(), strict=True))
+
+
+def _has_many(connection: Connection, least: int) -> bool:
+    query = "SELECT count(*) FROM (SELECT 1 FROM ops.transaction_version LIMIT %s) AS v"
+    found = connection.execute(query, (least,)).fetchone()
+    return found is not None and int(str(found[0])) >= least
+
+
+def _touched(connection: Connection, before: _Accrued | None, now: _Accrued | None) -> list[str] | None:
     """Return the sales whose target may have changed since `before`; None for all."""
-    if before is None or before.inputs_hash != now.inputs_hash or before.day > now.day:
+    if before is None or now is None or before.inputs_hash != now.inputs_hash or before.day > now.day:
         return None
     if not before.rates.keys() <= now.rates.keys():
         return None
@@ -133,14 +142,10 @@ def _touched(connection: Connection, before: _Accrued | None, now: _Accrued) -> 
     return sorted(sales)
 
 
-def _remember(
-    context: Context, connection: Connection, before: _Accrued | None, now: _Accrued, narrow_from: int
-) -> None:
-    """Remember what the books stand on now, if there are enough sales for that to be worth it."""
+def _remember(context: Context, connection: Connection, before: _Accrued | None, now: _Accrued | None) -> None:
+    """Remember what the books stand on now; None is nothing, as there are too few sales for that to be worth it."""
     entity = context.entity.name
-    query = "SELECT count(*) FROM (SELECT 1 FROM ops.transaction_version LIMIT %s) AS v"
-    found = connection.execute(query, (narrow_from,)).fetchone()
-    if found is None or int(str(found[0])) < narrow_from:
+    if now is None:
         if before is not None:
             connection.execute("DELETE FROM ops.accrued WHERE entity = %s", (entity,))
         return

@@ -17,12 +17,12 @@ from etl.core.approval import require_person
 from etl.core.closed_books import read_chain, read_inputs, read_month, record_text
 from etl.core.context import Context, StageResult
 from etl.core.errors import Retry, Stop
+from etl.core.exchange import Rates
 from etl.core.ledger import lock_books
 from etl.core.payouts import books_day
 from etl.core.period import PeriodState, closed_through, last_day, next_month, period_states, require_month
 from etl.core.revaluation import open_items, revaluation_flows, unpriced
 from etl.core.schemas import FX_RATE, TEXT
-from etl.core.target import Rates
 from etl.core.warehouse import APPROVER, Connection, fetch
 
 NAMED_MAX = 5

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from functools import cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -26,7 +28,7 @@ from etl.core.schemas import (
 from etl.core.seen import Seen, code_hash, hash_of
 from etl.core.target import commission_tolerance
 from etl.core.warehouse import Connection, fetch
-from etl.match import DECISION, SEAL, TRUNCATED_LENGTHS, run_step
+from etl.match import DECISION, SEAL, SETTLED_MATCH, TRUNCATED_LENGTHS, Matching, run_step
 
 _DELIVERY = pa.schema(
     [
@@ -69,7 +71,7 @@ _OPENED = pa.schema([("sale_id", TEXT)])
 _PAYOUT = pa.schema([("payout_id", TEXT), ("state", TEXT)])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Given:
     """The small relations as they are, and the files of rows, clicks and conversions by name."""
 
@@ -117,16 +119,47 @@ class Given:
         """Return the versions (schema VERSION) of what was observed; of whole sales, else their ids may be others."""
         return versions_of(self.engine, observation, self.scope, self.rejected, self.model, self.moved)
 
+    def matching(
+        self,
+        current_row: pa.Table,
+        click: pa.Table,
+        conversion: pa.Table,
+        conflict: pa.Table,
+        settled_match: pa.Table,
+        *,
+        is_linked: bool,
+    ) -> Matching:
+        """Return what there is to match, of all sales or some."""
+        return Matching(
+            current_row=current_row,
+            program=self.program,
+            click=click,
+            conversion=conversion,
+            seal=self.seal,
+            partner_model=self.model,
+            day=self.day,
+            books_zone=self.books_zone,
+            base_currency=self.base_currency,
+            truncated_lengths=self.truncated_lengths,
+            conflict=conflict,
+            decision=self.decision,
+            settled_match=settled_match,
+            cashback_rule=self.cashback_rule,
+            fx_rate=self.fx_rate,
+            contract_term=self.contract_term,
+            commission_tolerance=self.tolerance,
+            is_linked=is_linked,
+        )
+
+    @cached_property
     def seen(self) -> Seen:
-        """Return what is to be remembered of all this."""
+        """What is to be remembered of all this."""
         tables = [self.model, self.moved, self.program, self.cashback_rule, self.contract_term, self.tolerance]
         texts = [code_hash(), self.configuration_hash, self.books_zone, self.base_currency]
-        rejects: dict[str, int] = {}
-        for delivery_id in self.rejected["delivery_id"].to_pylist():
-            rejects[delivery_id] = rejects.get(delivery_id, 0) + 1
+        rejects = Counter(self.rejected["delivery_id"].to_pylist())
         inputs = {
             ("delivery", row["delivery_id"]): "|".join(
-                (row["object_path"], str(row["has_unkeyed_rejects"]), str(rejects.get(row["delivery_id"], 0)))
+                (row["object_path"], str(row["has_unkeyed_rejects"]), str(rejects[row["delivery_id"]]))
             )
             for row in self.delivery.to_pylist()
         }
@@ -181,6 +214,11 @@ def read_given(context: Context, connection: Connection, day: date, facts: Mappi
     )
 
 
+def settled_matches(connection: Connection, condition: str = "true") -> pa.Table:
+    """Return the sales a payout holds on to, with the click it was for, where `condition` on ops.sale AS s holds."""
+    return fetch(connection, f"{_SETTLED} AND {condition} ORDER BY s.sale_id", SETTLED_MATCH)
+
+
 def _named(schema: pa.Schema, source: str) -> str:
     return f"SELECT {', '.join(schema.names)} FROM {source}"
 
@@ -225,6 +263,16 @@ ORDER BY delivery_id, transaction_id, line_id
 """
 _ALIASES = f"SELECT {', '.join(ALIAS.names)} FROM ref.alias ORDER BY alias_id, revision"
 _TRACKED = "SELECT relation, object_path FROM ops.tracked_file ORDER BY relation, object_path"
+_SETTLED = """
+SELECT s.sale_id, s.rule, s.click_id, s.clicked_at, s.member_id
+FROM ops.sale AS s
+WHERE s.click_id IS NOT NULL AND EXISTS (
+    SELECT 1
+    FROM payout.payout_line AS l
+    JOIN payout.payout AS p ON p.payout_id = l.payout_id
+    WHERE l.document_kind = 'sale' AND l.document_id = s.sale_id AND p.state IN ('reserved', 'in_flight', 'settled')
+)
+"""
 # Payouts that hold on to no match any more.
 _RELEASED = """
 SELECT payout_id, state

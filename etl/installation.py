@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -61,23 +61,26 @@ def open_installation(settings: Settings, credentials: CredentialsOf | None = No
     `credentials` (the environment's if absent) are asked for the lake's connection, if the settings name one.
     """
     configuration = load(settings.configuration)
+    lake = _lake(settings, credentials or credentials_from_environment())
     return Installation(
         settings=settings,
         configuration=configuration,
         warehouse=Warehouse(settings.warehouse_url.get_secret_value()),
-        lake=_lake(settings, credentials or credentials_from_environment()),
-        engine=_engine(settings, configuration),
+        lake=lake,
+        engine=_engine(settings, configuration, lake),
     )
 
 
-def _engine(settings: Settings, configuration: Configuration) -> SqlEngine:
+def _engine(settings: Settings, configuration: Configuration, lake: Lake) -> SqlEngine:
     local = Engine(settings.memory_limit, temporary=settings.temporary.absolute() / "spill")
     if configuration.spark is None:
         return local
     # What translates takes half a second to import, which DuckDB does not need.
+    from etl.core.s3_lake import S3Lake
     from etl.core.spark import SparkEngine
 
-    return SparkEngine(configuration.spark, local)
+    access = lake.hadoop_options() if isinstance(lake, S3Lake) else {}
+    return SparkEngine(replace(configuration.spark, options={**access, **configuration.spark.options}), local)
 
 
 def _lake(settings: Settings, credentials: CredentialsOf) -> Lake:
@@ -115,12 +118,9 @@ def credentials_from_environment(environment: Mapping[str, str] | None = None) -
 
 def clock(settings: Settings) -> datetime:
     """Return now as naive UTC: the machine's clock, or the sandbox's where one is set."""
-    return machine_clock() if settings.clock is None else read_clock(settings.clock)
-
-
-def machine_clock() -> datetime:
-    """Return the machine's now as naive UTC, whatever the settings say."""
-    return datetime.now(UTC).replace(tzinfo=None)
+    if settings.clock is None:
+        return datetime.now(UTC).replace(tzinfo=None)
+    return read_clock(settings.clock)
 
 
 def read_clock(path: Path) -> datetime:

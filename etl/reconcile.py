@@ -24,9 +24,9 @@ from etl.core.schemas import CLICK, CONVERSION, MATCH, TEXT, TRANSACTION, VERSIO
 from etl.core.seen import NARROW_FROM, forget_seen, hash_of, read_seen, write_seen
 from etl.core.touched import touch
 from etl.core.warehouse import Connection, fetch, lock
-from etl.given import Given, read_given
-from etl.match import SALE_LINK, SETTLED_MATCH, Matched, matched, run_step
-from etl.narrow import SETTLED, Narrowed, matching, narrowed
+from etl.given import Given, read_given, settled_matches
+from etl.match import SALE_LINK, Matched, matched, run_step
+from etl.narrow import Narrowed, narrowed
 
 _SALE = pa.schema(
     [
@@ -92,21 +92,22 @@ def reconcile(
         lock(connection, f"books:{entity}")
         row_count, reject_count = _rows_so_far(connection)
         given = read_given(context, connection, day, facts)
-        before, now = read_seen(connection, entity), given.seen()
-        part = None if before is None or is_whole else narrowed(connection, given, before, now)
+        before = read_seen(connection, entity)
+        part = None if before is None or is_whole else narrowed(connection, given, before)
         if part is None:
-            versions = given.versions(observation := _observed(given))
+            observation = given.observation(given.files(given.delivery["object_path"].to_pylist(), TRANSACTION))
+            versions = given.versions(observation)
             is_remembered = versions.num_rows >= narrow_from
             found = _whole(connection, given, observation, versions, is_linked=is_remembered)
-            changes = _kept(context, connection, day, versions, found, tuple(table.scope for table in _KEPT))
+            changes = _kept(context, connection, given, versions, found, tuple(table.scope for table in _KEPT))
             _link_all(context, connection, found.link)
         else:
             found, is_remembered = part.matched, True
-            changes = _kept(context, connection, day, part.versions, found, _scopes_of_part())
+            changes = _kept(context, connection, given, part.versions, found, _scopes_of_part())
             _link_more(context, connection, part)
         touch(connection, [changes["versions"].told["sale_id"], changes["sales"].told["sale_id"]])
         if is_remembered:
-            write_seen(connection, entity, before, now, context.run_id)
+            write_seen(connection, entity, before, given.seen, context.run_id)
         elif before is not None:
             forget_seen(connection, entity)
         sale_count, break_count, at_stake = _standing(connection)
@@ -136,17 +137,13 @@ def _scopes_of_part() -> tuple[str, ...]:
 
 
 def _kept(
-    context: Context, connection: Connection, day: date, versions: pa.Table, found: Matched, scopes: tuple[str, ...]
+    context: Context, connection: Connection, given: Given, versions: pa.Table, found: Matched, scopes: tuple[str, ...]
 ) -> dict[str, Change]:
-    tables = (versions, found.sale, found.match, _not_opened(connection, found.breaks))
+    tables = (versions, found.sale, found.match, _not_opened(found.breaks, given.opened))
     return {
-        target.noun: keep(context, connection, replace(target, scope=scope), table, day)
+        target.noun: keep(context, connection, replace(target, scope=scope), table, given.day)
         for target, table, scope in zip(_KEPT, tables, scopes, strict=True)
     }
-
-
-def _observed(given: Given) -> pa.Table:
-    return given.observation(given.files(given.delivery["object_path"].to_pylist(), TRANSACTION))
 
 
 def _whole(
@@ -154,20 +151,13 @@ def _whole(
 ) -> Matched:
     """Return what follows from all that was ever told."""
     clicks, conversions = given.tracked_paths("click"), given.tracked_paths("conversion")
-    return matched(
-        given.engine,
-        matching(
-            given,
-            current_row=run_step(given.engine, "current_row", {"version": versions, "moved_key": given.moved}, {}),
-            click=run_step(given.engine, "click", {"tracked_click": given.files(clicks, CLICK)}, {}),
-            conversion=run_step(
-                given.engine, "conversion", {"tracked_conversion": given.files(conversions, CONVERSION)}, {}
-            ),
-            conflict=run_step(given.engine, "conflict", {"observation": observation}, {}),
-            settled_match=fetch(connection, f"{SETTLED} ORDER BY s.sale_id", SETTLED_MATCH),
-            is_linked=is_linked,
-        ),
-    )
+    engine = given.engine
+    click = run_step(engine, "click", {"tracked_click": given.files(clicks, CLICK)}, {})
+    conversion = run_step(engine, "conversion", {"tracked_conversion": given.files(conversions, CONVERSION)}, {})
+    current = run_step(engine, "current_row", {"version": versions, "moved_key": given.moved}, {})
+    conflict = run_step(engine, "conflict", {"observation": observation}, {})
+    settled = settled_matches(connection)
+    return matched(engine, given.matching(current, click, conversion, conflict, settled, is_linked=is_linked))
 
 
 def _link_all(context: Context, connection: Connection, link: pa.Table) -> None:
@@ -195,14 +185,13 @@ def _put_links(context: Context, connection: Connection, link: pa.Table) -> None
         )
 
 
-def _not_opened(connection: Connection, breaks: pa.Table) -> pa.Table:
+def _not_opened(breaks: pa.Table, opened: pa.Table) -> pa.Table:
     """Return the breaks without those of sales that an opening holds: nothing is booked of them, whatever is amiss.
 
     That one changed since is a break of its own, told by the stage that books openings.
     """
-    query = "SELECT sale_id FROM ops.sale_in_opening ORDER BY sale_id"
-    opened = fetch(connection, query, pa.schema([("sale_id", TEXT)]))["sale_id"]
-    return breaks.filter(pc.invert(pc.is_in(breaks["sale_id"], opened))) if len(opened) else breaks
+    is_opened = pc.is_in(breaks["sale_id"], opened["sale_id"].combine_chunks())
+    return breaks.filter(pc.invert(is_opened)) if opened.num_rows else breaks
 
 
 def _rows_so_far(connection: Connection) -> tuple[int, int]:

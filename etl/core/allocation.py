@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from etl.core.configuration import Configuration
 from etl.core.engine import DoesNotFit, Parameter, Relation, SqlEngine
 from etl.core.errors import Stop
+from etl.core.exchange import currency_units, usable_rates
 from etl.core.receivable_item import Items
 from etl.core.schemas import TEXT
-from etl.core.target import PAYMENT, POSTED, Facts, currency_units, row_states, usable_rates
+from etl.core.target import PAYMENT, POSTED, Facts, row_states
 from etl.core.told import Told
 from etl.core.write_off import given_up, write_off_target, written
 
@@ -78,7 +79,7 @@ def allocated(engine: SqlEngine, facts: Facts, told: Told, day: date) -> Allocat
     standing = relations["standing"] = engine.run("remit/standing", relations)
     direct = engine.run("remit/direct", relations).cast(ALLOCATION)
     payment = _payments(engine, facts, direct)
-    states = row_states(engine, replace(facts, payment=payment), day)
+    states = engine.table(row_states(engine, replace(facts, payment=payment), day))
     of_items = told.items.states(states.schema)
     with_items = told.items.added_to(facts)
     whole = direct
@@ -215,7 +216,8 @@ def _as_told(engine: SqlEngine, facts: Facts, states: pa.Table, late_row: pa.Tab
     if not late.num_rows:
         return states
     is_late = pc.is_in(states["sale_id"], pc.unique(late["sale_id"]))
-    return pa.concat_tables([states.filter(pc.invert(is_late)), row_states(engine, replace(facts, version=late), day)])
+    late_states = engine.table(row_states(engine, replace(facts, version=late), day))
+    return pa.concat_tables([states.filter(pc.invert(is_late)), late_states])
 
 
 def _allocate_lumps(

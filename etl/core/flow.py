@@ -8,9 +8,10 @@ from datetime import date
 
 import pyarrow as pa
 
+from etl.core.exchange import Rates
 from etl.core.money import Asset
 from etl.core.schemas import FX_RATE
-from etl.core.target import POSTED, Rates
+from etl.core.target import POSTED
 from etl.core.warehouse import Connection, fetch
 
 Side = tuple[str, str]

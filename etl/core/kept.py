@@ -10,7 +10,7 @@ import pyarrow as pa
 from etl.core.context import Context
 from etl.core.engine import register
 from etl.core.schemas import AMOUNT, TEXT
-from etl.core.warehouse import Connection, copy_in, fetch
+from etl.core.warehouse import Connection, copy_in, fetch, stage
 
 BREAK_FOUND = pa.schema(
     [
@@ -80,13 +80,9 @@ def keep(context: Context, connection: Connection, target: KeptTable, computed: 
     wanted = computed.select(target.schema.names).cast(target.schema)
     fresh, stale, changed, told = _difference(context, target, wanted, stored, day)
     if stale.num_rows:
-        connection.execute(
-            f"CREATE TEMP TABLE stale_key ON COMMIT DROP AS SELECT {key} FROM {target.table} WITH NO DATA"
-        )
-        copy_in(connection, "stale_key", stale)
+        stage(connection, "stale_key", stale)
         same = " AND ".join(f"s.{name} = t.{name}" for name in target.key)
         connection.execute(f"DELETE FROM {target.table} AS t USING stale_key AS s WHERE {same}")
-        connection.execute("DROP TABLE stale_key")
     copy_in(connection, target.table, fresh.cast(schema))
     return Change(fresh.num_rows - changed, changed, stale.num_rows - changed, told)
 

@@ -11,11 +11,11 @@ import psycopg
 import pyarrow as pa
 
 from etl.core.engine import query_text
+from etl.core.exchange import Rates
 from etl.core.ledger import FLOW
 from etl.core.money import Asset, Rounding, from_minor, partner_asset, round_to_minor
 from etl.core.period import last_day, next_month
 from etl.core.schemas import FX_RATE, TEXT
-from etl.core.target import Rates
 from etl.core.warehouse import Connection, fetch
 
 ROUNDING = Rounding.HALF_EVEN

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.core.schemas import TEXT
-from etl.core.warehouse import Connection, copy_in, fetch
+from etl.core.warehouse import Connection, fetch, stage
 
 TOUCHED = pa.schema([("sale_id", TEXT)])
 # Beyond this many it is cheaper to look at all sales than to name these.
@@ -24,12 +24,10 @@ def touch(connection: Connection, sales: Iterable[pa.ChunkedArray]) -> None:
     if len(ids) > _NAMED_MAX:
         touch_all(connection)
     elif len(ids):
-        connection.execute("CREATE TEMP TABLE newly_touched (sale_id text) ON COMMIT DROP")
-        copy_in(connection, "newly_touched", pa.table([ids.sort()], schema=TOUCHED))
+        stage(connection, "newly_touched", pa.table([ids.sort()], schema=TOUCHED))
         connection.execute(
             "INSERT INTO ops.touched_sale SELECT sale_id FROM newly_touched ORDER BY sale_id ON CONFLICT DO NOTHING"
         )
-        connection.execute("DROP TABLE newly_touched")
 
 
 def touch_all(connection: Connection) -> None:
@@ -42,17 +40,12 @@ def touch_transactions(connection: Connection, transactions: pa.Table) -> None:
     """Say that facts of the sales of these transactions (partner_account, transaction_id) changed."""
     if transactions.num_rows == 0 or not _is_asked(connection):
         return
-    connection.execute(
-        "CREATE TEMP TABLE changed_transaction (partner_account text, transaction_id text) ON COMMIT DROP"
-    )
-    copy_in(connection, "changed_transaction", transactions)
+    stage(connection, "changed_transaction", transactions)
     query = (
         "SELECT DISTINCT v.sale_id FROM changed_transaction AS t JOIN ops.transaction_version AS v"
         " USING (partner_account, transaction_id)"
     )
-    sales = fetch(connection, query, TOUCHED)
-    connection.execute("DROP TABLE changed_transaction")
-    touch(connection, [sales["sale_id"]])
+    touch(connection, [fetch(connection, query, TOUCHED)["sale_id"]])
 
 
 def read_touched(connection: Connection) -> pa.Table:

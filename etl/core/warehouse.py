@@ -82,6 +82,27 @@ def copy_in(connection: Connection, table: str, data: pa.Table) -> int:
     return int(data.num_rows)
 
 
+_COLUMN_TYPES = {
+    pa.string(): "text",
+    pa.int32(): "integer",
+    pa.date32(): "date",
+    pa.timestamp("us"): "timestamp",
+}
+
+
+def stage(connection: Connection, name: str, data: pa.Table) -> None:
+    """Hold `data` as the temporary table `name` until the transaction ends, in place of an earlier one of that name."""
+    columns = [
+        sql.SQL("{} {}").format(sql.Identifier(each.name), sql.SQL(_COLUMN_TYPES[each.type])) for each in data.schema
+    ]
+    table = sql.Identifier(name)
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(table))
+    connection.execute(sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DROP").format(table, sql.SQL(", ").join(columns)))
+    copy_in(connection, name, data)
+    # Nothing else tells the planner how many rows it has.
+    connection.execute(sql.SQL("ANALYZE {}").format(table))
+
+
 def fetch(connection: Connection, query: str, schema: pa.Schema, parameters: Sequence[object] = ()) -> pa.Table:
     """Return the rows of `query` as an Arrow table of exactly `schema` (columns in that order), read by COPY."""
     with connection.cursor() as cursor:

@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 
 from etl.core.engine import DoesNotFit, Relation, SqlEngine
 from etl.core.errors import Stop
+from etl.core.exchange import usable_rates
 from etl.core.money import PARTNER_SCALE
 from etl.core.schemas import INSTANT, TEXT
-from etl.core.target import POSTED, Facts, read_posted, usable_rates
+from etl.core.target import POSTED, Facts, read_posted
 from etl.core.warehouse import Connection, fetch
 
 WRITE_OFF = pa.schema(

@@ -18,79 +18,31 @@ import pyarrow.compute as pc
 
 from etl.core.seen import Seen
 from etl.core.warehouse import Connection
-from etl.given import Given
-from etl.match import SETTLED_MATCH, Matched, Matching, matched, run_step
+from etl.given import Given, settled_matches
+from etl.match import Matched, matched, run_step
 from etl.narrow.needed import asked_conversions, clicks_for, conversion_rows
 from etl.narrow.rows import conflicts_of, touched_versions
 from etl.narrow.sales import context_of, links_of, touched_otherwise
 from etl.narrow.search import KEY, Search, among, keys, union, without_click
-
-SETTLED = """
-SELECT s.sale_id, s.rule, s.click_id, s.clicked_at, s.member_id
-FROM ops.sale AS s
-WHERE s.click_id IS NOT NULL AND EXISTS (
-    SELECT 1
-    FROM payout.payout_line AS l
-    JOIN payout.payout AS p ON p.payout_id = l.payout_id
-    WHERE l.document_kind = 'sale' AND l.document_id = s.sale_id AND p.state IN ('reserved', 'in_flight', 'settled')
-)
-"""
-"""The sales that a payout holds on to, with the click it was for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
     """What was looked at again, and what came of it.
 
-    `key` are transaction rows whose versions were found anew, `versions` those; `sale`, `row` and `conversion` say
-    which sales, rows of theirs and conversions `matched` is about. They are staged in the warehouse's connection as
-    narrow_key, narrow_sale, narrow_row and narrow_conversion. `known_link` is what the sales could be found by before.
+    Staged for the queries of the transaction are narrow_key, the rows whose `versions` were found anew, and what
+    `matched` is about: narrow_sale, narrow_row (rows of these sales) and narrow_conversion. `known_link` is what the
+    sales could be found by before.
     """
 
-    key: pa.Table
     versions: pa.Table
-    sale: pa.Table
-    row: pa.Table
-    conversion: pa.Table
     matched: Matched
     known_link: pa.Table
 
 
-def matching(
-    given: Given,
-    *,
-    current_row: pa.Table,
-    click: pa.Table,
-    conversion: pa.Table,
-    conflict: pa.Table,
-    settled_match: pa.Table,
-    is_linked: bool,
-) -> Matching:
-    """Return what there is to match, of all sales or some."""
-    return Matching(
-        current_row=current_row,
-        program=given.program,
-        click=click,
-        conversion=conversion,
-        seal=given.seal,
-        partner_model=given.model,
-        day=given.day,
-        books_zone=given.books_zone,
-        base_currency=given.base_currency,
-        truncated_lengths=given.truncated_lengths,
-        conflict=conflict,
-        decision=given.decision,
-        settled_match=settled_match,
-        cashback_rule=given.cashback_rule,
-        fx_rate=given.fx_rate,
-        contract_term=given.contract_term,
-        commission_tolerance=given.tolerance,
-        is_linked=is_linked,
-    )
-
-
-def narrowed(connection: Connection, given: Given, before: Seen, now: Seen) -> Narrowed | None:
+def narrowed(connection: Connection, given: Given, before: Seen) -> Narrowed | None:
     """Return what has to be looked at again since `before`, and what comes of it; None if that is all there is."""
+    now = given.seen
     if before.inputs_hash != now.inputs_hash or before.day > now.day:
         return None
     if before.sealed_until is not None and (now.sealed_until is None or now.sealed_until < before.sealed_until):
@@ -98,7 +50,7 @@ def narrowed(connection: Connection, given: Given, before: Seen, now: Seen) -> N
     changed = before.changed(now, "delivery")
     if any(delivery_id not in now.of("delivery") for delivery_id in changed):
         return None
-    return _found(Search(connection, given, before, now), changed)
+    return _found(Search(connection, given, before), changed)
 
 
 def _found(search: Search, changed: Sequence[str]) -> Narrowed | None:
@@ -129,7 +81,7 @@ def _found(search: Search, changed: Sequence[str]) -> Narrowed | None:
     search.stage("narrow_sale", sale)
     search.stage("narrow_row", row)
     search.stage("narrow_conversion", asked)
-    return Narrowed(key, versions, sale, row, asked, _about(result, sale, row, asked), known_link)
+    return Narrowed(versions, _about(result, sale, row, asked), known_link)
 
 
 def _matched(search: Search, current: pa.Table, sales: pa.Table, asked: pa.Table, conflict: pa.Table) -> Matched:
@@ -138,19 +90,8 @@ def _matched(search: Search, current: pa.Table, sales: pa.Table, asked: pa.Table
     conversion = conversion_rows(search, asked, grouped)
     click = clicks_for(search, sales, grouped, conversion)
     search.stage("judged_sale", sales)
-    settled = search.fetch(f"{SETTLED} AND s.sale_id IN (SELECT sale_id FROM judged_sale)", SETTLED_MATCH)
-    return matched(
-        engine,
-        matching(
-            given,
-            current_row=current,
-            click=click,
-            conversion=conversion,
-            conflict=conflict,
-            settled_match=settled.sort_by("sale_id"),
-            is_linked=True,
-        ),
-    )
+    settled = settled_matches(search.connection, "s.sale_id IN (SELECT sale_id FROM judged_sale)")
+    return matched(engine, given.matching(current, click, conversion, conflict, settled, is_linked=True))
 
 
 def _about(result: Matched, sale: pa.Table, row: pa.Table, conversion: pa.Table) -> Matched:

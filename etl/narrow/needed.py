@@ -33,9 +33,9 @@ def asked_conversions(search: Search, own: pa.Table) -> pa.Table:
         _CONVERSION_ID,
     )
     relations: dict[str, Relation] = {
-        "conversion": search.all("conversion", CONVERSION),
-        "new_conversion": search.new("conversion", CONVERSION),
-        "new_click": search.new("click", CLICK),
+        "conversion": search.all_files("conversion", CONVERSION),
+        "new_conversion": search.new_files("conversion", CONVERSION),
+        "new_click": search.new_files("click", CLICK),
         "named_conversion": named,
         "evidence": own,
         "waiting_days": pa.table([pa.array(sorted(days), pa.int32())], schema=_DAYS),
@@ -47,7 +47,7 @@ def asked_conversions(search: Search, own: pa.Table) -> pa.Table:
 def conversion_rows(search: Search, asked: pa.Table, sales: pa.Table | None) -> pa.Table:
     """Return the conversions asked about, and those with an order of some sales (schema CONVERSION)."""
     relations: dict[str, Relation] = {
-        "tracked_conversion": search.all("conversion", CONVERSION),
+        "tracked_conversion": search.all_files("conversion", CONVERSION),
         "asked": asked,
         "sale_order": evidence().select(["order_ref"]) if sales is None else sales.select(["order_ref"]),
     }
@@ -58,7 +58,7 @@ def conversion_rows(search: Search, asked: pa.Table, sales: pa.Table | None) -> 
 def clicks_for(search: Search, sales: pa.Table, grouped: pa.Table, conversion: pa.Table) -> pa.Table:
     """Return all clicks that any rule could name for these sales, or that their conversions and decisions name."""
     engine, given = search.given.engine, search.given
-    tracked = search.all("click", CLICK)
+    tracked = search.all_files("click", CLICK)
     decision = given.decision.filter(pc.is_in(given.decision["sale_id"], sales["sale_id"].combine_chunks()))
     named = union(grouped["click_ref"], conversion["click_id"], decision["click_id"]).rename_columns(_CLICK_ID.names)
     rows = run_step(engine, "prepare/named_click", {"tracked_click": tracked, "named": named}, {})

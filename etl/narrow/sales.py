@@ -15,6 +15,8 @@ from etl.narrow.search import Search, among, evidence, union, without_click
 
 # For so many days a missing rate is no break; see sql/reconcile/break.sql.
 _RATE_DAYS = 5
+_NO_MATCH = pa.schema([("sale_id", TEXT), ("outcome", TEXT), ("rule", TEXT), ("click_id", TEXT)]).empty_table()
+_NO_FOLDED_REF = pa.schema([("click_ref", TEXT), ("ref_folded", TEXT)]).empty_table()
 
 
 def touched_otherwise(search: Search) -> Iterable[pa.ChunkedArray]:
@@ -43,9 +45,9 @@ def touched_otherwise(search: Search) -> Iterable[pa.ChunkedArray]:
 def _clicked(search: Search) -> pa.ChunkedArray:
     relations: dict[str, Relation] = {
         "sale_link": search.links,
-        "new_click": search.new("click", CLICK),
-        "new_conversion": search.new("conversion", CONVERSION),
-        "conversion": search.all("conversion", CONVERSION),
+        "new_click": search.new_files("click", CLICK),
+        "new_conversion": search.new_files("conversion", CONVERSION),
+        "conversion": search.all_files("conversion", CONVERSION),
     }
     parameters = {
         "shortest": min(search.given.truncated_lengths),
@@ -59,10 +61,12 @@ def links_of(search: Search, versions: pa.Table) -> pa.Table:
     """Return by what the sales of these versions can be found now; their clicks are not looked for."""
     engine, given = search.given.engine, search.given
     current = run_step(engine, "current_row", {"version": versions, "moved_key": given.moved}, {})
-    sales = run_step(engine, "grouped_sale", {"current_row": current, "program": given.program}, {})
-    return (
-        run_step(engine, "prepare/sale_evidence", {"grouped_sale": sales}, {}).select(SALE_LINK.names).cast(SALE_LINK)
-    )
+    relations: dict[str, Relation] = {
+        "grouped_sale": run_step(engine, "grouped_sale", {"current_row": current, "program": given.program}, {}),
+        "sale_match": _NO_MATCH,
+        "folded_ref": _NO_FOLDED_REF,
+    }
+    return run_step(engine, "prepare/sale_link", relations, {}).cast(SALE_LINK)
 
 
 def context_of(search: Search, sale: pa.Table, new_link: pa.Table, conversion: pa.Table) -> tuple[pa.Table, pa.Table]:

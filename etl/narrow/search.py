@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from etl.core.engine import Files, Relation
 from etl.core.schemas import CLICK, TEXT, TRANSACTION, VERSION
 from etl.core.seen import Seen
-from etl.core.warehouse import Connection, copy_in, fetch
+from etl.core.warehouse import Connection, fetch, stage
 from etl.given import Given
 from etl.match import SALE_LINK, run_step
 
@@ -26,28 +26,22 @@ _FEW = 10_000
 class Search:
     """One search for what is touched: what was seen `before` and is there `now`, and the most it may find (`limit`)."""
 
-    def __init__(self, connection: Connection, given: Given, before: Seen, now: Seen) -> None:
-        self.connection, self.given, self.before, self.now = connection, given, before, now
+    def __init__(self, connection: Connection, given: Given, before: Seen) -> None:
+        self.connection, self.given, self.before, self.now = connection, given, before, given.seen
         paths = connection.execute("SELECT object_path, row_count FROM ops.sale_link_file ORDER BY 1").fetchall()
         self.links = given.files([str(path) for path, _ in paths], SALE_LINK)
         self.limit = max(_FEW, sum(int(str(count)) for _, count in paths) // _SHARE_MAX)
-        self.staged: set[str] = set()
 
     def stage(self, name: str, table: pa.Table) -> None:
-        """Hold `table` as a temporary table of the transaction, in place of what has that name."""
-        kinds = {"string": "text", "timestamp[us]": "timestamp"}
-        columns = ", ".join(f"{each.name} {kinds[str(each.type)]}" for each in table.schema)
-        if name in self.staged:
-            self.connection.execute(f"DROP TABLE {name}")
-        self.staged.add(name)
-        self.connection.execute(f"CREATE TEMP TABLE {name} ({columns}) ON COMMIT DROP")
-        copy_in(self.connection, name, table)
-        self.connection.execute(f"ANALYZE {name}")
+        """Hold `table` for the queries of this transaction."""
+        stage(self.connection, name, table)
 
     def fetch(self, query: str, schema: pa.Schema, *parameters: object) -> pa.Table:
+        """Return the rows of a query of the warehouse."""
         return fetch(self.connection, query, schema, parameters)
 
     def sales(self, query: str, *parameters: date) -> pa.ChunkedArray:
+        """Return the sales that a query of the warehouse names."""
         return self.fetch(query, SALE_ID, *parameters)["sale_id"]
 
     def sales_of(self, key: pa.Table) -> pa.ChunkedArray:
@@ -78,18 +72,22 @@ class Search:
         )
         return pa.concat_tables([among(versions, sales), stored])
 
-    def new(self, relation: str, schema: pa.Schema) -> Files:
+    def new_files(self, relation: str, schema: pa.Schema) -> Files:
+        """Return the clicks or conversions that were not seen before."""
         known = self.before.of("tracked_file")
         return self.given.files([path for path in self.given.tracked_paths(relation) if path not in known], schema)
 
-    def all(self, relation: str, schema: pa.Schema) -> Files:
+    def all_files(self, relation: str, schema: pa.Schema) -> Files:
+        """Return all clicks or conversions."""
         return self.given.files(self.given.tracked_paths(relation), schema)
 
     def new_click_ids(self) -> pa.Array:
-        found = run_step(self.given.engine, "prepare/new_click_id", {"new_click": self.new("click", CLICK)}, {})
+        """Return the ids of the clicks that were not seen before."""
+        found = run_step(self.given.engine, "prepare/new_click_id", {"new_click": self.new_files("click", CLICK)}, {})
         return found["click_id"].combine_chunks()
 
     def rows_of(self, accounts: pa.Array) -> Files:
+        """Return all that partners told of some accounts."""
         told = self.given.delivery.filter(pc.is_in(self.given.delivery["partner_account"], accounts))
         return self.given.files(told["object_path"].to_pylist(), TRANSACTION)
 
@@ -99,6 +97,7 @@ class Search:
         return run_step(self.given.engine, "prepare/link_of_sale", relations, {}).cast(SALE_LINK)
 
     def linked(self, evidence: pa.Table) -> pa.ChunkedArray:
+        """Return the sales that share something with this evidence (schema SALE_LINK)."""
         if evidence.num_rows == 0:
             return SALE_ID.empty_table()["sale_id"]
         relations: dict[str, Relation] = {"sale_link": self.links, "evidence": evidence}
@@ -111,15 +110,18 @@ def columns_of(alias: str) -> str:
 
 
 def among(table: pa.Table, sales: pa.Table) -> pa.Table:
+    """Return the rows of `table` that are of some sales."""
     return table.filter(pc.is_in(table["sale_id"], sales["sale_id"].combine_chunks()))
 
 
 def union(*ids: pa.ChunkedArray) -> pa.Table:
+    """Return all these ids of sales, each once."""
     chunks = [chunk for each in ids for chunk in pa.chunked_array(each, TEXT).chunks]
     return pa.table([pc.unique(pa.chunked_array(chunks, TEXT)).drop_null().sort()], schema=SALE_ID)
 
 
 def keys(tables: Iterable[pa.Table]) -> pa.Table:
+    """Return all these keys (schema KEY), each once."""
     return pa.concat_tables([table.cast(KEY) for table in tables]).group_by(KEY.names).aggregate([]).select(KEY.names)
 
 
