@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -61,26 +61,23 @@ def open_installation(settings: Settings, credentials: CredentialsOf | None = No
     `credentials` (the environment's if absent) are asked for the lake's connection, if the settings name one.
     """
     configuration = load(settings.configuration)
-    lake = _lake(settings, credentials or credentials_from_environment())
     return Installation(
         settings=settings,
         configuration=configuration,
         warehouse=Warehouse(settings.warehouse_url.get_secret_value()),
-        lake=lake,
-        engine=_engine(settings, configuration, lake),
+        lake=_lake(settings, credentials or credentials_from_environment()),
+        engine=_engine(settings, configuration),
     )
 
 
-def _engine(settings: Settings, configuration: Configuration, lake: Lake) -> SqlEngine:
+def _engine(settings: Settings, configuration: Configuration) -> SqlEngine:
     local = Engine(settings.memory_limit, temporary=settings.temporary.absolute() / "spill")
     if configuration.spark is None:
         return local
     # What translates takes half a second to import, which DuckDB does not need.
-    from etl.core.s3_lake import S3Lake
     from etl.core.spark import SparkEngine
 
-    access = lake.hadoop_options() if isinstance(lake, S3Lake) else {}
-    return SparkEngine(replace(configuration.spark, options={**access, **configuration.spark.options}), local)
+    return SparkEngine(configuration.spark, local)
 
 
 def _lake(settings: Settings, credentials: CredentialsOf) -> Lake:

@@ -23,7 +23,6 @@ import duckdb
 import pyarrow as pa
 
 from etl.core.errors import Stop
-from etl.core.lake import Lake
 
 # Folders of sql/ whose queries share macros, in a file of that name.
 _WITH_MACROS = frozenset({"parse", "ledger"})
@@ -32,18 +31,15 @@ STATEMENTS_MAX = 200
 SMALL_ROWS_MAX = 10_000
 """How many rows a query may read of Arrow tables to be a small one: one that is planned for longer than it runs."""
 SQL_ROOT = Path(__file__).resolve().parent.parent.parent / "sql"
-# Of small queries alone: see `ask`.
+# Of small queries alone: see `_answer`.
 warnings.filterwarnings("ignore", message="Arrow output on a DB-API result makes an extra copy", category=UserWarning)
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Parquet files, or none, read as one relation with all columns of `schema`: one that a file lacks is null.
+    """Parquet files, or none, read as one relation with all columns of `schema`: one that a file lacks is null."""
 
-    `paths` are local, or URLs of a bucket for an engine that reads those.
-    """
-
-    paths: Sequence[Path | str]
+    paths: Sequence[Path]
     schema: pa.Schema
 
 
@@ -57,7 +53,7 @@ class Derived:
 
 
 # PyArrow has no types of its own here, so the alias is a string to the checker.
-Relation: TypeAlias = "pa.Table | pa.RecordBatchReader | Path | Sequence[Path | str] | Files | Derived"
+Relation: TypeAlias = "pa.Table | pa.RecordBatchReader | Path | Sequence[Path] | Files | Derived"
 Parameter = str | int | bool | date | datetime | Decimal | None
 
 
@@ -86,10 +82,6 @@ class SqlEngine(Protocol):
 
     def count(self, relation: Relation) -> int:
         """Return how many rows such a relation has."""
-        ...
-
-    def places(self, lake: Lake, paths: Sequence[str]) -> Sequence[Path | str]:
-        """Return where the engine reads objects of the lake: local paths, or URLs."""
         ...
 
     def connect(self) -> duckdb.DuckDBPyConnection:
@@ -157,10 +149,6 @@ class Engine:
     def count(self, relation: Relation) -> int:
         """Return how many rows it has."""
         return int(self.table(relation).num_rows)
-
-    def places(self, lake: Lake, paths: Sequence[str]) -> Sequence[Path | str]:
-        """Return local paths: DuckDB has no network here."""
-        return [lake.local(path) for path in paths]
 
     def release(self) -> None:
         """Do nothing: a table ends with its last reference."""
@@ -298,7 +286,7 @@ _statements = _Statements()
 os.register_at_fork(after_in_child=_statements.unlock)
 
 
-def _parquet(paths: Sequence[Path | str], *, is_by_name: bool = False) -> str:
+def _parquet(paths: Sequence[Path], *, is_by_name: bool = False) -> str:
     listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
     by_name = ", union_by_name = true" if is_by_name else ""
     return f"read_parquet([{listed}], hive_partitioning = false{by_name})"

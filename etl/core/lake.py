@@ -61,10 +61,6 @@ class Lake(Protocol):
         """Return a local path from which the object can be read until `release`; Stop if it is missing."""
         ...
 
-    def url(self, path: str) -> Path | str:
-        """Return where a cluster of machines reads the object: a path all of them see, or a URL of the bucket."""
-        ...
-
     def borrowed(self, path: str) -> AbstractContextManager[Path]:
         """Return a context with a local path that is good inside of it alone: for what is read one after the other."""
         ...
@@ -171,9 +167,6 @@ class FolderLake:
         if not place.exists():
             raise missing(path)
         return place
-
-    def url(self, path: str) -> Path | str:
-        return self.local(path)
 
     @contextlib.contextmanager
     def borrowed(self, path: str) -> Iterator[Path]:

@@ -95,9 +95,6 @@ class S3Lake:
             self._held[path] = self._linked(path)
         return self._held[path]
 
-    def url(self, path: str) -> Path | str:
-        return f"s3a://{self.access.bucket}/{self.key_of(checked_path(path))}"
-
     @contextlib.contextmanager
     def borrowed(self, path: str) -> Iterator[Path]:
         link = self._linked(path)
@@ -128,20 +125,6 @@ class S3Lake:
     def key_of(self, path: str) -> str:
         """Return the key under which the bucket holds the object `path`."""
         return f"{self.prefix}/{path}" if self.prefix else path
-
-    def hadoop_options(self) -> dict[str, str]:
-        """Return the settings with which Spark, through Hadoop's s3a, reads the bucket as we do; they hold secrets."""
-        access = self.access
-        secret, token = access.secret_access_key, access.session_token
-        given = {
-            "access.key": access.access_key_id,
-            "secret.key": None if secret is None else secret.get_secret_value(),
-            "session.token": None if token is None else token.get_secret_value(),
-            "endpoint": access.endpoint_url,
-            "endpoint.region": access.region,
-            "path.style.access": "true" if access.endpoint_url else None,
-        }
-        return {f"spark.hadoop.fs.s3a.{name}": value for name, value in given.items() if value is not None}
 
     def _typed(self, doing: str) -> AbstractContextManager[None]:
         return typed_errors(self.access, doing)

@@ -48,9 +48,6 @@ class ScratchLake:
     def local(self, path: str) -> Path:
         return self._of(path).local(path)
 
-    def url(self, path: str) -> Path | str:
-        return self._of(path).url(path)
-
     def borrowed(self, path: str) -> AbstractContextManager[Path]:
         return self._of(path).borrowed(path)
 

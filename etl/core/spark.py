@@ -26,7 +26,6 @@ from etl.core.configuration import SparkSettings
 from etl.core.dialect import order_of, relations_of, to_spark
 from etl.core.engine import Derived, Engine, Files, Parameter, Relation, does_not_fit, query_text
 from etl.core.errors import Retry, Stop
-from etl.core.lake import Lake
 
 if TYPE_CHECKING:
     import duckdb
@@ -113,10 +112,6 @@ class SparkEngine:
         with _told(relation.name):
             return int(_frame_of(relation).count())
 
-    def places(self, lake: Lake, paths: Sequence[str]) -> Sequence[Path | str]:
-        """Return URLs that Spark reads itself where the lake is in a bucket, else paths that all its machines see."""
-        return [lake.url(path) for path in paths]
-
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a fresh connection to DuckDB."""
         return self.local.connect()
@@ -196,7 +191,7 @@ def _frame_of(derived: Derived) -> DataFrame:
     return cast("DataFrame", derived.handle)
 
 
-def _read(session: SparkSession, relation: Files | Path | Sequence[Path | str]) -> tuple[DataFrame, pa.Schema]:
+def _read(session: SparkSession, relation: Files | Path | Sequence[Path]) -> tuple[DataFrame, pa.Schema]:
     """Return Parquet files as Spark reads them, and their schema."""
     if isinstance(relation, Files):
         from pyspark.sql.pandas.types import from_arrow_schema
