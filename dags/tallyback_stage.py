@@ -56,14 +56,8 @@ class AfterSeconds(RetryPolicy):
     A question that nobody answered in time is told, not asked again and again.
     """
 
-    def evaluate(
-        self,
-        exception: BaseException,
-        try_number: int,  # noqa: ARG002  # Airflow's signature
-        max_tries: int,  # noqa: ARG002  # Airflow's signature
-        context: Any = None,  # noqa: ARG002  # Airflow's signature
-    ) -> RetryDecision:
-        """Return when to try again after `exception`."""
+    def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> RetryDecision:
+        """Return when to try again after `exception`; which try it was, and of what, does not matter."""
         if isinstance(exception, StageRetry) and exception.after_seconds is not None:
             seconds = min(exception.after_seconds, 3600)
             return RetryDecision.retry(timedelta(seconds=seconds), f"the other side asked for {seconds} seconds")

@@ -115,9 +115,12 @@ def credentials_from_environment(environment: Mapping[str, str] | None = None) -
 
 def clock(settings: Settings) -> datetime:
     """Return now as naive UTC: the machine's clock, or the sandbox's where one is set."""
-    if settings.clock is None:
-        return datetime.now(UTC).replace(tzinfo=None)
-    return read_clock(settings.clock)
+    return machine_clock() if settings.clock is None else read_clock(settings.clock)
+
+
+def machine_clock() -> datetime:
+    """Return the machine's now as naive UTC, whatever the settings say."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def read_clock(path: Path) -> datetime:

@@ -8,7 +8,7 @@ in its own session. What a person wrote on a run stays, above what the stages sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
@@ -128,4 +128,4 @@ class TallybackPlugin(AirflowPlugin):
     """Registers the listener."""
 
     name = "tallyback"
-    listeners = [RunNotes()]  # noqa: RUF012  # Airflow's plugin protocol wants a plain class attribute
+    listeners: ClassVar[list[object]] = [RunNotes()]

@@ -2,7 +2,6 @@
 
 import os
 import uuid
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ from rich.text import Text
 
 from etl.cli.app import LOOK, SET_UP, AsJson, app, installation, out, told
 from etl.cli.layout import counted, print_json, say, tree
-from etl.installation import clock, credentials_from_environment
+from etl.installation import clock, credentials_from_environment, machine_clock
 
 
 @app.command(rich_help_panel=LOOK)
@@ -105,7 +104,7 @@ def doctor(as_json: AsJson = False) -> None:
     """Say what is missing or misconfigured here, in the order in which to repair it."""
     from etl.doctor import diagnose
 
-    found = diagnose(os.environ, datetime.now(UTC).replace(tzinfo=None), credentials_from_environment())
+    found = diagnose(os.environ, machine_clock(), credentials_from_environment())
     if as_json:
         rows = [{"name": each.name, "ok": each.is_ok, "found": each.found, "next": each.next_step} for each in found]
         print_json(rows)

@@ -153,7 +153,9 @@ def test_retry_is_tried_again_when_the_other_side_said_and_its_reason_is_left(ai
 
 
 def test_nobody_waits_longer_than_an_hour_for_the_other_side() -> None:
-    decision = tallyback_stage.AfterSeconds().evaluate(tallyback_stage.StageRetry("later", 999_999), 1, 3)
+    later = tallyback_stage.StageRetry("later", 999_999)
+    # As Airflow's own runner of tasks calls it.
+    decision = tallyback_stage.AfterSeconds().evaluate(exception=later, try_number=1, max_tries=3, context={})
     assert decision.retry_delay == timedelta(hours=1)
 
 
