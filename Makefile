@@ -32,7 +32,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.tallyback/cache/uv
 export HOME := $(CURDIR)/.tallyback/home
 endif
 
-.PHONY: help install demo up down test coverage test-external check bench bench-plot clean lock
+.PHONY: help install demo up down test coverage test-external check bench bench-plot bench-spark clean lock
 
 help: ## this list
 	@echo "Tallyback. Begin with: make demo"
@@ -109,8 +109,11 @@ bench: install ## benchmarks; about an hour on two cores (python -m bench --help
 	@$(BIN)/python -m bench match parse post pipeline --json
 	@$(BIN)/python -m bench daily match-large --rows 2000000 --repeat 2 --json
 
-bench-plot: install ## time and memory against size, drawn to docs/growth.svg
+bench-plot: install ## time and memory against size, drawn to docs/growth.svg; about ten minutes
 	@$(BIN)/python -m bench.plot docs/growth.svg
+
+bench-spark: $(SPARK) ## the same match on one and on two workers of a Spark cluster on this machine (needs Java 17)
+	@PYTHONPATH=$(abspath $(dir $(SPARK))) $(BIN)/python -m bench spark --json
 
 clean: ## end what runs, delete .tallyback and what tools left; .venv stays (rm -rf .venv)
 	@if [ -f $(INSTALLED) ] && [ -d .tallyback ]; then \

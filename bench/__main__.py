@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import daily, match, match_large, parse, pipeline, post
+from bench import daily, match, match_large, parse, pipeline, post, spark
 from bench.measure import CaseFailed
+from bench.place import place, told
 from bench.result import Result
 
 Benchmark = Callable[[Path, int | None, int, Callable[[str], None]], Result]
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, tuple[str, Benchmark]] = {
     "pipeline": (pipeline.__doc__ or "", pipeline.run),
     "daily": (daily.__doc__ or "", daily.run),
     "post": (post.__doc__ or "", post.run),
+    "spark": (spark.__doc__ or "", spark.run),
 }
 
 
@@ -42,17 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"there is no benchmark {', '.join(unknown)}: choose of {', '.join(BENCHMARKS)}")
 
-    def told(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
     for name in names:
-        with tempfile.TemporaryDirectory(prefix="tallyback-bench-", dir=given.dir) as folder:
-            place = Path(folder)
-            place.chmod(0o711)  # Root's server account must be able to enter.
+        with place(given.dir) as folder:
             try:
-                result = BENCHMARKS[name][1](place, given.rows, given.repeat, told)
+                result = BENCHMARKS[name][1](folder, given.rows, given.repeat, told)
             except CaseFailed as error:
-                print(f"{name} failed: {error}", file=sys.stderr)
+                told(f"{name} failed: {error}")
                 return 1
         print(result.as_json() if given.json else "\n".join(result.lines()), flush=True)
     return 0

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pyarrow.parquet as pq
 import pytest
 
+from bench import plot, spark
 from bench.__main__ import BENCHMARKS, main
 from bench.generate import matching_world
 from bench.match import bare_join, ours
@@ -65,11 +66,41 @@ def test_a_case_that_fails_is_no_figure(tmp_path: Path, work: Work, said: str) -
         interleaved([Case("bad", work)], tmp_path, 1, print)
 
 
+def test_a_benchmark_that_cannot_run_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(spark, "missing", lambda _: "install the extra tallyback[spark]")
+    assert main(["spark", "--rows", "10"]) == 1
+    assert "spark failed: install the extra tallyback[spark]" in capsys.readouterr().err
+
+
 def test_a_drawing_has_every_point_and_decades_around_them() -> None:
     svg = drawn(
-        {"match": [Point(100_000, 1.5, 300), Point(2_000_000, 30.0, 900)], "pipeline": [Point(50_000, 9.0, 700)]}
+        {
+            "match": [Point(100_000, 1.5, 300, 0.2), Point(2_000_000, 30.0, 900, 7.0)],
+            "pipeline": [Point(50_000, 9.0, 700, 0.5, postgres_mb=150)],
+        }
     )
     assert ElementTree.fromstring(svg).tag.endswith("svg")
-    assert svg.count("<circle") == 2 * 3
-    assert "match: 2,000,000 rows, 30.0" in svg
+    # Seconds and memory of ours, the floor's seconds, and PostgreSQL's memory where there was one.
+    assert svg.count("<circle") == 2 * 3 + 3 + 1
+    assert "match: 2,000,000 rows, 30.0 s" in svg and "beside pipeline: 50,000 rows, 150.0 MB" in svg
     assert all(f">{tick}<" in svg for tick in ("10,000", "10,000,000", "100"))
+
+
+def test_what_is_drawn_is_kept_beside_it_and_can_be_drawn_again_with_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plot, "SIZES", {"match": (3_000, 9_000), "pipeline": ()})
+    drawing = tmp_path / "growth.svg"
+    assert plot.main([str(drawing), "--rows-max", "5000"]) == 0
+    (line,) = (tmp_path / "growth.jsonl").read_text().splitlines()
+    assert {"name": "match", "rows": 3_000}.items() <= json.loads(line).items()
+    assert drawing.read_text().count("<circle") == 3
+    more = tmp_path / "more.jsonl"
+    larger = json.dumps({**json.loads(line), "rows": 2_000_000, "seconds": 30.0})
+    more.write_text(f"{larger}\nnot a figure\n")
+    assert plot.main([str(drawing), "--kept", str(tmp_path / "growth.jsonl"), str(more)]) == 0
+    assert "match: 2,000,000 rows, 30.0 s" in drawing.read_text()
+    more.write_text("")
+    assert plot.main([str(drawing), "--kept", str(more)]) == 1
