@@ -2,16 +2,25 @@
 -- grain: one transaction row whose newest word is such a contradiction.
 -- reads: observation.
 -- key: partner_account, transaction_id, line_id.
--- A contradiction that a later word has settled is no longer one; none of its rows ever becomes a version.
-WITH moment AS (
-    SELECT partner, partner_account, transaction_id, line_id, clock_at, observed_at, delivery_id,
-        COUNT(DISTINCT content_hash) AS content_count,
-        MIN(sale_amount) AS smallest_amount, MAX(sale_amount) AS largest_amount,
-        MIN(commission_amount) AS smallest_commission, MAX(commission_amount) AS largest_commission,
-        MIN(content_hash) AS smallest_hash, MAX(content_hash) AS largest_hash,
-        MAX(row_number) AS last_row
+-- A contradiction that a later word has settled is no longer one; none of its rows ever becomes a version. They are few:
+-- the rest is asked of their keys alone.
+WITH contradicted AS (
+    SELECT partner_account, transaction_id, line_id
     FROM observation
-    GROUP BY partner, partner_account, transaction_id, line_id, clock_at, observed_at, delivery_id
+    GROUP BY partner_account, transaction_id, line_id, clock_at, observed_at, delivery_id
+    HAVING MIN(content_hash) <> MAX(content_hash)
+),
+moment AS (
+    SELECT o.partner, o.partner_account, o.transaction_id, o.line_id, o.clock_at, o.observed_at, o.delivery_id,
+        COUNT(DISTINCT o.content_hash) AS content_count,
+        MIN(o.sale_amount) AS smallest_amount, MAX(o.sale_amount) AS largest_amount,
+        MIN(o.commission_amount) AS smallest_commission, MAX(o.commission_amount) AS largest_commission,
+        MIN(o.content_hash) AS smallest_hash, MAX(o.content_hash) AS largest_hash,
+        MAX(o.row_number) AS last_row
+    FROM observation AS o
+    SEMI JOIN contradicted AS c
+        ON c.partner_account = o.partner_account AND c.transaction_id = o.transaction_id AND c.line_id = o.line_id
+    GROUP BY o.partner, o.partner_account, o.transaction_id, o.line_id, o.clock_at, o.observed_at, o.delivery_id
 ),
 newest AS (
     SELECT partner, partner_account, transaction_id, line_id, delivery_id, content_count, smallest_amount,

@@ -6,47 +6,86 @@
 -- however late all of them were processed.
 -- Rows of a key that the sale moved to say what it is worth now; what it is, those say that it began with (not is_moved).
 -- An absent version does not move what holds: the last word told does, and is_absent says that it is held.
+-- Most rows have one version: what asks for more (how it began, what changed, moves) is joined to the few that have them,
+-- and no window moves whole rows.
 WITH counted AS (
-    SELECT v.*,
-        LAST_VALUE(is_absent) OVER whole AS is_absent_now,
-        LAST_VALUE(observed_at) OVER whole AS last_observed_at,
-        FIRST_VALUE(sale_amount) OVER whole AS first_sale_amount,
-        FIRST_VALUE(commission_amount) OVER whole AS first_commission_amount
-    FROM version AS v
-    WINDOW whole AS (
-        PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no
-        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-    )
+    SELECT partner_account, transaction_id, line_id, MIN(version_no) AS first_no, MAX(version_no) AS last_no,
+        MAX(version_no) FILTER (WHERE NOT is_absent) AS told_no,
+        COUNT(*) FILTER (WHERE NOT is_absent) AS told_count
+    FROM version
+    GROUP BY partner_account, transaction_id, line_id
 ),
-told AS (
-    SELECT c.*,
-        LAG(status) OVER ordered AS status_before,
-        LAG(partner_paid) OVER ordered AS paid_before,
-        LAG(version_no) OVER ordered AS version_before
-    FROM counted AS c
-    WHERE NOT is_absent
-    WINDOW ordered AS (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no)
+begun AS (
+    SELECT v.partner_account, v.transaction_id, v.line_id, v.sale_amount, v.commission_amount
+    FROM version AS v
+    JOIN counted AS n
+        ON n.partner_account = v.partner_account AND n.transaction_id = v.transaction_id AND n.line_id = v.line_id
+    WHERE v.version_no = n.first_no AND n.first_no < n.told_no
+),
+absent AS (
+    SELECT v.partner_account, v.transaction_id, v.line_id, v.observed_at
+    FROM version AS v
+    JOIN counted AS n
+        ON n.partner_account = v.partner_account AND n.transaction_id = v.transaction_id AND n.line_id = v.line_id
+    WHERE v.version_no = n.last_no AND n.last_no > n.told_no
+),
+stepped AS (
+    SELECT v.partner_account, v.transaction_id, v.line_id, v.version_no, v.status, v.partner_paid, v.observed_at,
+        LAG(v.status) OVER ordered AS status_before,
+        LAG(v.partner_paid) OVER ordered AS paid_before,
+        LAG(v.version_no) OVER ordered AS version_before
+    FROM version AS v
+    JOIN counted AS n
+        ON n.partner_account = v.partner_account AND n.transaction_id = v.transaction_id AND n.line_id = v.line_id
+    WHERE n.told_count > 1 AND NOT v.is_absent
+    WINDOW ordered AS (PARTITION BY v.partner_account, v.transaction_id, v.line_id ORDER BY v.version_no)
 ),
 changed AS (
     SELECT partner_account, transaction_id, line_id, status, status_before, partner_paid, paid_before,
         observed_at AS changed_at
-    FROM told
+    FROM stepped
     WHERE version_before IS NOT NULL
         AND (status IS DISTINCT FROM status_before OR partner_paid IS DISTINCT FROM paid_before)
     QUALIFY ROW_NUMBER() OVER (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no DESC) = 1
 ),
 latest AS (
-    SELECT t.*, first_sale_amount < 0 OR first_commission_amount < 0 AS is_reduction,
-        kind = 'adjustment' AND original_transaction_id IS NOT NULL AS is_named_change
-    FROM told AS t
-    QUALIFY ROW_NUMBER() OVER (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no DESC) = 1
+    SELECT v.partner, v.partner_account, v.transaction_id, v.line_id, v.sale_id, v.kind, v.order_ref,
+        v.partner_program_id, v.program_id, v.click_ref, v.partner_clicked_at, v.partner_clicked_precision_seconds,
+        v.occurred_at, v.occurred_precision_seconds, v.processed_at, v.status, v.partner_paid, v.reason, v.sale_amount,
+        v.commission_amount, v.currency, v.commission_group, v.customer_type,
+        COALESCE(b.sale_amount, v.sale_amount) AS first_sale_amount,
+        COALESCE(b.commission_amount, v.commission_amount) AS first_commission_amount,
+        COALESCE(b.sale_amount, v.sale_amount) < 0 OR COALESCE(b.commission_amount, v.commission_amount) < 0
+            AS is_reduction,
+        v.kind = 'adjustment' AND v.original_transaction_id IS NOT NULL AS is_named_change,
+        a.observed_at AS absent_since
+    FROM version AS v
+    JOIN counted AS n
+        ON n.partner_account = v.partner_account AND n.transaction_id = v.transaction_id AND n.line_id = v.line_id
+        AND n.told_no = v.version_no
+    LEFT JOIN begun AS b
+        ON b.partner_account = v.partner_account AND b.transaction_id = v.transaction_id AND b.line_id = v.line_id
+    LEFT JOIN absent AS a
+        ON a.partner_account = v.partner_account AND a.transaction_id = v.transaction_id AND a.line_id = v.line_id
 ),
--- What has no alias of its own moved with the rows of its account that have one.
-placed AS (
-    SELECT l.partner_account, l.transaction_id, l.line_id,
-        COALESCE(k.step_no, MIN(k.step_no) OVER (PARTITION BY l.sale_id, l.partner_account), 0) AS step_no
+-- Of sales that moved. What has no alias of its own moved with the rows of its account that have one.
+moved_account AS (
+    SELECT l.sale_id, l.partner_account, MIN(k.step_no) AS step_no
     FROM latest AS l
+    JOIN moved_key AS k ON k.partner_account = l.partner_account AND k.transaction_id = l.transaction_id
+    GROUP BY l.sale_id, l.partner_account
+),
+placed AS (
+    SELECT l.partner_account, l.transaction_id, l.line_id, l.sale_id, COALESCE(k.step_no, c.step_no, 0) AS step_no
+    FROM latest AS l
+    SEMI JOIN moved_account AS m ON m.sale_id = l.sale_id
     LEFT JOIN moved_key AS k ON k.partner_account = l.partner_account AND k.transaction_id = l.transaction_id
+    LEFT JOIN moved_account AS c ON c.sale_id = l.sale_id AND c.partner_account = l.partner_account
+),
+moved AS (
+    SELECT partner_account, transaction_id, line_id,
+        step_no > MIN(step_no) OVER (PARTITION BY sale_id) AS is_moved
+    FROM placed
 ),
 made AS (
     SELECT sale_id, MIN(processed_at) AS made_at
@@ -65,18 +104,18 @@ SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id, l.k
             WHEN m.made_at IS NOT NULL THEN COALESCE(l.processed_at >= m.made_at + INTERVAL 1 HOUR, l.kind = 'adjustment')
             ELSE l.kind = 'adjustment' OR COALESCE(l.processed_at >= l.occurred_at + INTERVAL 1 HOUR, FALSE)
         END AS is_correction,
-    p.step_no > MIN(p.step_no) OVER (PARTITION BY l.sale_id) AS is_moved,
-    l.is_absent_now AS is_absent,
+    COALESCE(p.is_moved, FALSE) AS is_moved,
+    l.absent_since IS NOT NULL AS is_absent,
     CASE
         WHEN c.status_before = 'approved' AND c.status = 'pending' THEN 'approved to pending'
         WHEN c.paid_before AND NOT c.partner_paid THEN 'paid to not paid'
         WHEN c.status_before IS NOT NULL AND c.status IS NULL THEN c.status_before || ' to nothing'
     END AS illegal_change,
-    CASE WHEN l.is_absent_now THEN l.last_observed_at END AS absent_since, c.changed_at
+    l.absent_since, c.changed_at
 FROM latest AS l
 LEFT JOIN changed AS c
     ON c.partner_account = l.partner_account AND c.transaction_id = l.transaction_id AND c.line_id = l.line_id
 LEFT JOIN made AS m ON m.sale_id = l.sale_id
-JOIN placed AS p
+LEFT JOIN moved AS p
     ON p.partner_account = l.partner_account AND p.transaction_id = l.transaction_id AND p.line_id = l.line_id
 ORDER BY l.partner_account, l.transaction_id, l.line_id

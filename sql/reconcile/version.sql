@@ -7,14 +7,35 @@
 -- window leaves out becomes a version that is absent, unless the row may be among that answer's rejects; it takes the
 -- clock of the word before it, so that the same word heard again stands after it. Of a partner that tells sums (aggregate)
 -- a complete answer tells the whole day anew: what it leaves out has not vanished, it is zero.
-WITH judged AS (
-    SELECT o.*,
-        MIN(content_hash) OVER moment <> MAX(content_hash) OVER moment AS is_contradicted
-    FROM observation AS o
-    WINDOW moment AS (PARTITION BY partner_account, transaction_id, line_id, clock_at, observed_at, delivery_id)
+-- Rows are wide, and a window moves them whole: all is found with the few columns it hangs on, and the observation that
+-- each version repeats (source_delivery_id, source_row_number) is joined at the end.
+WITH contradicted AS (
+    SELECT partner_account, transaction_id, line_id, clock_at, observed_at, delivery_id
+    FROM observation
+    GROUP BY partner_account, transaction_id, line_id, clock_at, observed_at, delivery_id
+    HAVING MIN(content_hash) <> MAX(content_hash)
 ),
 told AS (
-    SELECT j.*, FALSE AS is_absent FROM judged AS j WHERE NOT is_contradicted
+    SELECT o.partner_account, o.transaction_id, o.line_id, o.delivery_id, o.row_number, o.content_hash, o.observed_at,
+        o.clock_at, o.occurred_at, o.processed_at, o.occurred_on, o.processed_on, o.modified_on, o.observed_on,
+        m.reversal_model,
+        -- What takes a sale back or states it anew: an amount below zero, or an adjustment of an original it names.
+        o.sale_amount < 0 OR o.commission_amount < 0
+            OR (o.kind = 'adjustment' AND o.original_transaction_id IS NOT NULL) AS is_change,
+        CASE
+            WHEN m.reversal_model = 'signed_rows' AND m.signed_row_link = 'original'
+                THEN COALESCE(o.original_transaction_id, o.transaction_id)
+            WHEN m.reversal_model = 'signed_rows' AND o.order_ref IS NOT NULL
+                THEN COALESCE(o.partner_program_id, '') || '/' || o.order_ref
+            ELSE o.transaction_id
+        END AS named_sale
+    FROM observation AS o
+    JOIN partner_model AS m ON m.partner_account = o.partner_account
+    WHERE NOT EXISTS (
+        SELECT 1 FROM contradicted AS c
+        WHERE c.partner_account = o.partner_account AND c.transaction_id = o.transaction_id AND c.line_id = o.line_id
+            AND c.clock_at = o.clock_at AND c.observed_at = o.observed_at AND c.delivery_id = o.delivery_id
+    )
 ),
 silent AS (
     SELECT k.partner_account, k.transaction_id, k.line_id, s.delivery_id, s.observed_at, s.observed_on, s.from_at, s.until_at
@@ -41,13 +62,10 @@ silent AS (
         )
 ),
 gone AS (
-    SELECT t.partner, t.partner_account, t.transaction_id, t.line_id, t.kind, t.original_transaction_id, t.order_ref,
-        t.partner_program_id, t.program_id, t.click_ref, t.partner_clicked_at, t.partner_clicked_precision_seconds,
-        t.occurred_at, t.occurred_precision_seconds, t.processed_at, t.modified_at, t.status, t.raw_status,
-        t.partner_paid, t.payment_ref, t.reason, t.sale_amount, t.commission_amount, t.currency, t.commission_group,
-        t.customer_type,
-        s.delivery_id, CAST(0 AS BIGINT) AS row_number, t.content_hash, s.observed_at, t.clock_at, t.occurred_on,
-        t.processed_on, t.modified_on, s.observed_on, s.from_at, s.until_at
+    SELECT t.partner_account, t.transaction_id, t.line_id, s.delivery_id, t.content_hash, s.observed_at, t.clock_at,
+        t.occurred_at, t.processed_at, t.occurred_on, t.processed_on, t.modified_on, s.observed_on, t.reversal_model,
+        t.is_change, t.named_sale, s.from_at, s.until_at,
+        t.delivery_id AS source_delivery_id, t.row_number AS source_row_number
     FROM silent AS s
     JOIN told AS t
         ON t.partner_account = s.partner_account AND t.transaction_id = s.transaction_id AND t.line_id = s.line_id
@@ -58,64 +76,73 @@ gone AS (
     ) = 1
 ),
 word AS (
-    SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref,
-        partner_program_id, program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
-        occurred_precision_seconds, processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason,
-        sale_amount, commission_amount, currency, commission_group, customer_type, delivery_id, row_number, content_hash,
-        observed_at, clock_at, occurred_on, processed_on, modified_on, observed_on, is_absent
+    SELECT partner_account, transaction_id, line_id, delivery_id, row_number, content_hash, observed_at, clock_at,
+        occurred_at, processed_at, occurred_on, processed_on, modified_on, observed_on, reversal_model, is_change,
+        named_sale, FALSE AS is_absent, FALSE AS is_zero,
+        delivery_id AS source_delivery_id, row_number AS source_row_number
     FROM told
     UNION ALL
-    SELECT g.partner, g.partner_account, g.transaction_id, g.line_id, g.kind, g.original_transaction_id, g.order_ref,
-        g.partner_program_id, g.program_id, g.click_ref, g.partner_clicked_at, g.partner_clicked_precision_seconds,
-        g.occurred_at, g.occurred_precision_seconds, g.processed_at, g.modified_at, g.status, g.raw_status,
-        g.partner_paid, g.payment_ref, g.reason,
-        CASE WHEN m.reversal_model = 'aggregate' THEN CAST(0 AS DECIMAL(18, 4)) ELSE g.sale_amount END AS sale_amount,
-        CASE WHEN m.reversal_model = 'aggregate' THEN CAST(0 AS DECIMAL(18, 4)) ELSE g.commission_amount END
-            AS commission_amount,
-        g.currency, g.commission_group, g.customer_type, g.delivery_id, g.row_number,
+    SELECT partner_account, transaction_id, line_id, delivery_id, CAST(0 AS BIGINT) AS row_number,
         -- Its content is that it is not there, whatever stood there before.
-        CASE WHEN m.reversal_model = 'aggregate' THEN sha256('left out: zero') ELSE g.content_hash END AS content_hash,
-        g.observed_at, g.clock_at, g.occurred_on, g.processed_on, g.modified_on, g.observed_on,
-        m.reversal_model <> 'aggregate' AS is_absent
-    FROM gone AS g
-    JOIN partner_model AS m ON m.partner_account = g.partner_account
-    WHERE g.occurred_at >= g.from_at AND g.occurred_at < g.until_at
+        CASE WHEN reversal_model = 'aggregate' THEN sha256('left out: zero') ELSE content_hash END AS content_hash,
+        observed_at, clock_at, occurred_at, processed_at, occurred_on, processed_on, modified_on, observed_on,
+        reversal_model, is_change, named_sale, reversal_model <> 'aggregate' AS is_absent,
+        reversal_model = 'aggregate' AS is_zero, source_delivery_id, source_row_number
+    FROM gone
+    WHERE occurred_at >= from_at AND occurred_at < until_at
+),
+-- Most rows were told once: there is nothing to compare them with.
+retold AS (
+    SELECT partner_account, transaction_id, line_id
+    FROM word
+    GROUP BY partner_account, transaction_id, line_id
+    HAVING COUNT(*) > 1
 ),
 compared AS (
     SELECT w.*,
-        LAG(content_hash) OVER ordered AS hash_before,
-        LAG(is_absent) OVER ordered AS absent_before
+        LAG(w.content_hash) OVER ordered AS hash_before,
+        LAG(w.is_absent) OVER ordered AS absent_before
     FROM word AS w
+    JOIN retold AS r
+        ON r.partner_account = w.partner_account AND r.transaction_id = w.transaction_id AND r.line_id = w.line_id
     WINDOW ordered AS (
-        PARTITION BY partner_account, transaction_id, line_id
-        ORDER BY clock_at, observed_at, row_number, delivery_id, content_hash
+        PARTITION BY w.partner_account, w.transaction_id, w.line_id
+        ORDER BY w.clock_at, w.observed_at, w.row_number, w.delivery_id, w.content_hash
     )
 ),
 numbered AS (
-    SELECT c.*,
+    SELECT partner_account, transaction_id, line_id, delivery_id, row_number, content_hash, observed_at, occurred_at,
+        processed_at, occurred_on, processed_on, modified_on, observed_on, reversal_model, is_absent, is_zero,
+        source_delivery_id, source_row_number, TRUE AS is_retold,
         CAST(ROW_NUMBER() OVER ordered AS INTEGER) AS version_no,
         LAG(processed_at) OVER ordered AS processed_before,
-        FIRST_VALUE(order_ref) OVER ordered AS first_order_ref,
-        FIRST_VALUE(partner_program_id) OVER ordered AS first_partner_program_id,
-        FIRST_VALUE(original_transaction_id) OVER ordered AS first_original_id,
-        -- What takes a sale back or states it anew: an amount below zero, or an adjustment of an original it names.
-        FIRST_VALUE(sale_amount < 0 OR commission_amount < 0
-            OR (kind = 'adjustment' AND original_transaction_id IS NOT NULL)) OVER ordered AS is_change
-    FROM compared AS c
+        FIRST_VALUE(named_sale) OVER ordered AS named_sale,
+        FIRST_VALUE(is_change) OVER ordered AS is_change
+    FROM compared
     WHERE hash_before IS NULL OR hash_before <> content_hash OR absent_before <> is_absent
     WINDOW ordered AS (
         PARTITION BY partner_account, transaction_id, line_id
         ORDER BY clock_at, observed_at, row_number, delivery_id, content_hash
     )
+    UNION ALL
+    SELECT w.partner_account, w.transaction_id, w.line_id, w.delivery_id, w.row_number, w.content_hash, w.observed_at,
+        w.occurred_at, w.processed_at, w.occurred_on, w.processed_on, w.modified_on, w.observed_on, w.reversal_model,
+        w.is_absent, w.is_zero, w.source_delivery_id, w.source_row_number, FALSE AS is_retold, 1 AS version_no,
+        CAST(NULL AS TIMESTAMP) AS processed_before, w.named_sale, w.is_change
+    FROM word AS w
+    ANTI JOIN retold AS r
+        ON r.partner_account = w.partner_account AND r.transaction_id = w.transaction_id AND r.line_id = w.line_id
 ),
 -- A day's sum below zero takes back what earlier days gave: it belongs to the last day of its program and reference that
 -- it fits into.
 day_sum AS (
-    SELECT n.partner_account, n.transaction_id, n.line_id, n.partner_program_id, n.click_ref, n.currency, n.occurred_at,
-        n.sale_amount, n.commission_amount, n.is_change
+    SELECT n.partner_account, n.transaction_id, n.line_id, o.partner_program_id, o.click_ref, o.currency, n.occurred_at,
+        o.sale_amount, o.commission_amount, n.is_change
     FROM numbered AS n
-    JOIN partner_model AS m ON m.partner_account = n.partner_account
-    WHERE n.version_no = 1 AND m.reversal_model = 'aggregate' AND n.click_ref IS NOT NULL
+    JOIN observation AS o
+        ON o.partner_account = n.partner_account AND o.transaction_id = n.transaction_id AND o.line_id = n.line_id
+        AND o.delivery_id = n.source_delivery_id AND o.row_number = n.source_row_number
+    WHERE n.version_no = 1 AND n.reversal_model = 'aggregate' AND o.click_ref IS NOT NULL
 ),
 taken_back AS (
     SELECT b.partner_account, b.transaction_id, b.line_id, g.transaction_id AS original_id
@@ -132,29 +159,21 @@ taken_back AS (
 ),
 -- The first version names the sale, so that a row stays in it whatever it says later.
 named AS (
-    SELECT n.*, m.reversal_model,
-        n.partner_account || ':' || CASE
-            WHEN b.original_id IS NOT NULL THEN b.original_id
-            WHEN m.reversal_model = 'signed_rows' AND m.signed_row_link = 'original'
-                THEN COALESCE(n.first_original_id, n.transaction_id)
-            WHEN m.reversal_model = 'signed_rows' AND n.first_order_ref IS NOT NULL
-                THEN COALESCE(n.first_partner_program_id, '') || '/' || n.first_order_ref
-            ELSE n.transaction_id
-        END AS sale_id
+    SELECT n.*, n.partner_account || ':' || COALESCE(b.original_id, n.named_sale) AS sale_id
     FROM numbered AS n
-    JOIN partner_model AS m ON m.partner_account = n.partner_account
     LEFT JOIN taken_back AS b
         ON b.partner_account = n.partner_account AND b.transaction_id = n.transaction_id AND b.line_id = n.line_id
 ),
 -- A discount comes with the rows that make the sale, however late all of them were processed; what comes later changes it,
 -- be it less or more.
-begun AS (
-    SELECT d.*,
-        MIN(CASE WHEN version_no = 1 AND NOT is_change THEN processed_at END) OVER (PARTITION BY sale_id) AS made_at
-    FROM named AS d
+made AS (
+    SELECT sale_id, MIN(processed_at) AS made_at
+    FROM named
+    WHERE reversal_model = 'signed_rows' AND version_no = 1 AND NOT is_change
+    GROUP BY sale_id
 ),
 dated AS (
-    SELECT b.*,
+    SELECT n.*,
         CASE
             WHEN version_no = 1 AND reversal_model = 'signed_rows'
                 AND processed_at >= COALESCE(made_at, occurred_at) + INTERVAL 1 HOUR THEN processed_on
@@ -164,7 +183,8 @@ dated AS (
             WHEN processed_on IS NOT NULL AND processed_at IS DISTINCT FROM processed_before THEN processed_on
             ELSE observed_on
         END AS told_on
-    FROM begun AS b
+    FROM named AS n
+    LEFT JOIN made AS d ON d.sale_id = n.sale_id
 ),
 -- A key that moved to another account or id ends on that day, and what is told of it then is not heard; the sale goes on
 -- with the rows of the key it moved to, from that day. Sales move whole: chains that meet in a sale are one.
@@ -192,14 +212,26 @@ moved AS (
         step_no < MAX(step_no) OVER (PARTITION BY chain_id) AS is_followed
     FROM stepped
 ),
-effective AS (
-    SELECT d.*, m.until_on, m.next_key, m.is_followed, COALESCE(m.sale_id, d.sale_id) AS moved_sale_id,
-        MAX(GREATEST(d.told_on, COALESCE(m.from_on, d.told_on))) OVER (
-            PARTITION BY d.partner_account, d.transaction_id, d.line_id ORDER BY d.version_no
-            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-        ) AS effective_on
+placed AS (
+    SELECT d.partner_account, d.transaction_id, d.line_id, d.delivery_id, d.row_number, d.content_hash, d.observed_at,
+        d.version_no, d.is_absent, d.is_zero, d.is_retold, d.source_delivery_id, d.source_row_number, m.until_on,
+        m.next_key, m.is_followed, COALESCE(m.sale_id, d.sale_id) AS sale_id,
+        GREATEST(d.told_on, COALESCE(m.from_on, d.told_on)) AS stated_on
     FROM dated AS d
     LEFT JOIN moved AS m ON m.own_id = d.sale_id
+),
+effective AS (
+    SELECT p.*,
+        MAX(stated_on) OVER (
+            PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS effective_on
+    FROM placed AS p
+    WHERE is_retold
+    UNION ALL
+    SELECT p.*, stated_on AS effective_on
+    FROM placed AS p
+    WHERE NOT is_retold
 ),
 heard AS (
     SELECT e.*
@@ -211,20 +243,29 @@ ended AS (
     FROM heard AS h
     WHERE is_followed
     QUALIFY ROW_NUMBER() OVER (PARTITION BY partner_account, transaction_id, line_id ORDER BY version_no DESC) = 1
+),
+stated AS (
+    SELECT partner_account, transaction_id, line_id, delivery_id, row_number, content_hash, observed_at, version_no,
+        is_absent, is_zero, CAST(NULL AS VARCHAR) AS moved_to, sale_id, effective_on, source_delivery_id, source_row_number
+    FROM heard
+    UNION ALL
+    SELECT partner_account, transaction_id, line_id, delivery_id, CAST(0 AS BIGINT) AS row_number,
+        sha256('moved to ' || next_key) AS content_hash, observed_at, version_no + 1 AS version_no, FALSE AS is_absent,
+        TRUE AS is_zero, 'moved to ' || next_key AS moved_to, sale_id, until_on AS effective_on, source_delivery_id,
+        source_row_number
+    FROM ended
 )
-SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
-    program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
-    occurred_precision_seconds, processed_at, modified_at, status, raw_status, partner_paid, payment_ref, reason,
-    sale_amount, commission_amount, currency, commission_group, customer_type, delivery_id, row_number, content_hash,
-    observed_at, version_no, is_absent, moved_sale_id AS sale_id, effective_on
-FROM heard
-UNION ALL
-SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref, partner_program_id,
-    program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
-    occurred_precision_seconds, processed_at, modified_at, 'declined' AS status, 'moved to ' || next_key AS raw_status,
-    partner_paid, payment_ref, reason, CAST(0 AS DECIMAL(18, 4)) AS sale_amount,
-    CAST(0 AS DECIMAL(18, 4)) AS commission_amount, currency, commission_group, customer_type, delivery_id, CAST(0 AS BIGINT) AS row_number,
-    sha256('moved to ' || next_key) AS content_hash, observed_at, version_no + 1 AS version_no, FALSE AS is_absent,
-    moved_sale_id AS sale_id, until_on AS effective_on
-FROM ended
-ORDER BY partner_account, transaction_id, line_id, version_no
+SELECT o.partner, o.partner_account, o.transaction_id, o.line_id, o.kind, o.original_transaction_id, o.order_ref,
+    o.partner_program_id, o.program_id, o.click_ref, o.partner_clicked_at, o.partner_clicked_precision_seconds,
+    o.occurred_at, o.occurred_precision_seconds, o.processed_at, o.modified_at,
+    CASE WHEN s.moved_to IS NULL THEN o.status ELSE 'declined' END AS status,
+    COALESCE(s.moved_to, o.raw_status) AS raw_status, o.partner_paid, o.payment_ref, o.reason,
+    CASE WHEN s.is_zero THEN CAST(0 AS DECIMAL(18, 4)) ELSE o.sale_amount END AS sale_amount,
+    CASE WHEN s.is_zero THEN CAST(0 AS DECIMAL(18, 4)) ELSE o.commission_amount END AS commission_amount,
+    o.currency, o.commission_group, o.customer_type, s.delivery_id, s.row_number, s.content_hash, s.observed_at,
+    s.version_no, s.is_absent, s.sale_id, s.effective_on
+FROM stated AS s
+JOIN observation AS o
+    ON o.partner_account = s.partner_account AND o.transaction_id = s.transaction_id AND o.line_id = s.line_id
+    AND o.delivery_id = s.source_delivery_id AND o.row_number = s.source_row_number
+ORDER BY o.partner_account, o.transaction_id, o.line_id, s.version_no

@@ -99,7 +99,7 @@ def deliveries(draw: st.DrawFn) -> list[Delivery]:
             f"d{number}",
             f"{partner}_main",
             at("03-10") + timedelta(days=draw(st.integers(0, 3)), hours=draw(st.sampled_from([0, 23]))),
-            draw(st.lists(rows(partner), max_size=3)),
+            draw(st.lists(rows(partner), max_size=3, unique_by=lambda one: (one["transaction_id"], one["row_number"]))),
         )
         each.states_scope = draw(st.booleans())
         each.has_unkeyed_rejects = draw(st.sampled_from([False, False, True]))
