@@ -2,8 +2,8 @@
 
 Ours is `etl.core.ledger.post`: accounts, entries, numbering, hash chain, the set-based check of references, and both
 COPYs, in one transaction with all constraints. The floor is a bare COPY of the same posting rows, whose bytes are
-already made and in memory, into the same table with the same constraints. Rows are postings: three a document, of
-50,000 members.
+already made and in memory, into the same table with the same constraints. Rows are postings: four a document (a sale
+that is told and approved; the worlds of `pipeline` make 4.2), of 50,000 members.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ from etl.core.ledger import FLOW, POSTING, post
 from etl.core.warehouse import Warehouse, fetch, migrate
 
 ROWS = 1_500_000
-LEGS = 3
+LEGS = 4
 _POSTED_AT = datetime.fromisoformat("2026-10-02T06:30:00")
 
 # Random documents, members and amounts from a hash of the row's number: the same on every machine.
 _FLOWS = """
 SELECT
     'awin_main:' || CAST(900000000 + d AS VARCHAR) AS document_id,
-    CASE leg WHEN 0 THEN 'commission_receivable' WHEN 1 THEN 'cashback_cost' ELSE 'border' END AS debit_kind,
-    CASE leg WHEN 2 THEN '' ELSE 'awin_main' END AS debit_owner,
-    CASE leg WHEN 0 THEN 'commission_income' WHEN 1 THEN 'border' ELSE 'cashback_confirmed' END AS credit_kind,
-    CASE leg WHEN 0 THEN 'awin_main' WHEN 1 THEN '' ELSE 'm' || CAST(hash(d) % 50000 AS VARCHAR) END AS credit_owner,
-    CASE leg WHEN 2 THEN 'EUR/2' ELSE 'EUR/4' END AS asset,
+    ['commission_receivable', 'cashback_cost', 'border', 'cashback_pending'][leg + 1] AS debit_kind,
+    CASE leg WHEN 2 THEN '' WHEN 3 THEN member ELSE 'awin_main' END AS debit_owner,
+    ['commission_income', 'border', 'cashback_pending', 'cashback_confirmed'][leg + 1] AS credit_kind,
+    CASE leg WHEN 0 THEN 'awin_main' WHEN 1 THEN '' ELSE member END AS credit_owner,
+    CASE WHEN leg < 2 THEN 'EUR/4' ELSE 'EUR/2' END AS asset,
     CAST(1 + hash(d, leg) % 500000 AS BIGINT) AS amount,
     DATE '2026-01-01' + CAST(hash(d, 'day') % 270 AS INTEGER) AS effective_for,
     CASE leg WHEN 0 THEN 'commission' ELSE 'cashback' END AS component,
     CAST(CAST(1 + hash(d, leg) % 500000 AS BIGINT) AS DECIMAL(20, 4)) AS base_amount,
     CAST(1 AS DECIMAL(18, 12)) AS rate
-FROM range($documents) AS t(d) CROSS JOIN range(3) AS l(leg)
+FROM (SELECT d, 'm' || CAST(hash(d) % 50000 AS VARCHAR) AS member FROM range($documents) AS t(d)) AS s
+CROSS JOIN range(4) AS l(leg)
 ORDER BY hash(d, 'order'), leg
 """
 

@@ -56,6 +56,9 @@ _SETTINGS = {
     "max_wal_size": "4GB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
+    # A bulk load flushes its log itself: the log's writer would do so in small pieces, and the load wait for each.
+    "wal_writer_delay": "10s",
+    "wal_writer_flush_after": "1GB",
     "jit": "off",
     # Parallel queries need /dev/shm, of which a container has 64 MB by default.
     "max_parallel_workers_per_gather": "0",

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain as one_after_another
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.core.ahead import read_ahead
-from etl.core.binary_copy import Rows, copy_rows, rows_of
+from etl.core.binary_copy import Integers, Rows, copy_rows, rows_of
 from etl.core.engine import Engine
 from etl.core.errors import Stop
 from etl.core.hash_chain import LINK, chain
 from etl.core.journal import Chunk, Ranked, RankedFlows, in_order, ranked_flows, ranked_lanes
 from etl.core.period import closed_through, locked_months, month_of, next_month, period_states
 from etl.core.schemas import INSTANT, TEXT
-from etl.core.warehouse import Connection, copy_in, fetch, lock
+from etl.core.warehouse import Connection, fetch, lock
 
 FLOW = pa.schema(
     [
@@ -79,11 +80,16 @@ POSTING = pa.schema(
     ]
 )
 _ENGINE = Engine()
-_LABELLED_POSTING = POSTING.append(pa.field("debit_label", TEXT)).append(pa.field("credit_label", TEXT))
+_ACCOUNT = "ledger.account"
+_ENTRY = "ledger.journal_entry"
+_POSTING = "ledger.posting"
+_ACCOUNT_NUMBERS = "ledger.account_account_id_seq"
 _LAST_ENTRY = pa.schema([("document_id", TEXT), ("entry_no", pa.int32())])
 _LAST_NUMBER = pa.schema([("year", pa.int32()), ("number", pa.int64()), ("hash", TEXT)])
 # Up to here the documents of a call are named to PostgreSQL; beyond, all its entries are read once.
 _NAMED_DOCUMENTS_MAX = 20_000
+# The guard of closed periods looks at what a COPY wrote, which should not go through a file.
+_WORK_MEMORY = "64MB"
 # So many documents are numbered and hashed while PostgreSQL takes in the ones before.
 _CHUNK_DOCUMENTS = 10_000
 
@@ -125,6 +131,7 @@ def post(
     if pc.min(flows["amount"]).as_py() <= 0:
         raise Stop("a flow with an amount that is not positive cannot be posted: turn its accounts around")
     lock_books(connection, entity)
+    connection.execute("SELECT set_config('work_mem', %s, true)", (_WORK_MEMORY,))
     header: dict[str, str | datetime] = {
         "entity": entity,
         "document_kind": document_kind,
@@ -132,51 +139,67 @@ def post(
         "run_id": run_id,
         "created_by": created_by,
     }
-    lane = ranked_lanes(flows)
-    entry_count = posting_count = 0
-    with ThreadPoolExecutor(max_workers=1) as aside:
-        # The flows are put in order while PostgreSQL is asked for accounts and takes in new ones.
-        ordering = aside.submit(ranked_flows, flows, lane)
-        lanes, account_count = _accounts_of_lanes(connection, entity, lane)
+    with ThreadPoolExecutor(max_workers=2) as aside:
+        # What PostgreSQL is asked and what is put in order go side by side.
+        ordering = aside.submit(ranked_flows, flows)
+        lane = ranked_lanes(flows)
+        accounts = read_accounts(connection, entity)
+        new_accounts = _new_accounts(connection, entity, lane, accounts)
+        numbered = aside.submit(_numbered_lanes, entity, lane, pa.concat_tables([accounts, new_accounts]))
         last_number = _last_numbers(connection, entity)
         ranked = ordering.result()
-    chunks = in_order(
-        ranked,
-        _bookings(connection, entity, document_kind, ranked.day.values.to_pylist()),
-        _last_entries(connection, document_kind, ranked.document.values),
-        dict(zip(last_number["year"].to_pylist(), last_number["number"].to_pylist(), strict=True)),
-        _CHUNK_DOCUMENTS,
-    )
-    last_hash = dict(zip(last_number["year"].to_pylist(), last_number["hash"].to_pylist(), strict=True))
-    # Each next chunk is made while PostgreSQL takes in the one before.
-    with closing(read_ahead(_written(ranked, lanes, chunks, header, last_hash), 1)) as written:
-        for entries, postings in written:
-            copy_rows(connection, "ledger.journal_entry", entries)
-            copy_rows(connection, "ledger.posting", postings)
-            entry_count += entries.count
-            posting_count += postings.count
-    if posting_count != flows.num_rows:
-        raise Stop(f"{flows.num_rows} flows made {posting_count} postings: nothing was posted, report this as a defect")
-    return PostedCounts(len(ranked.document.values), entry_count, posting_count, account_count)
+        chunks = in_order(
+            ranked,
+            lane,
+            _bookings(connection, entity, document_kind, ranked.day.values.to_pylist()),
+            _last_entries(connection, document_kind, ranked.document.values),
+            dict(zip(last_number["year"].to_pylist(), last_number["number"].to_pylist(), strict=True)),
+            _CHUNK_DOCUMENTS,
+        )
+        last_hash = dict(zip(last_number["year"].to_pylist(), last_number["hash"].to_pylist(), strict=True))
+        made = one_after_another(
+            [(_ACCOUNT, rows_of(new_accounts))], _written(ranked, lane, numbered, chunks, header, last_hash)
+        )
+        counts: Counter[str] = Counter()
+        # The next entries and postings are made while PostgreSQL takes in the ones before, at first the new accounts.
+        with closing(read_ahead(made, 2)) as written:
+            for table, rows in written:
+                if rows.count:
+                    copy_rows(connection, table, rows)
+                counts[table] += rows.count
+    if counts[_POSTING] != flows.num_rows:
+        raise Stop(
+            f"{flows.num_rows} flows made {counts[_POSTING]} postings: nothing was posted, report this as a defect"
+        )
+    return PostedCounts(len(ranked.document.values), counts[_ENTRY], counts[_POSTING], counts[_ACCOUNT])
 
 
 def _written(
     flows: RankedFlows,
-    lanes: pa.Table,
+    lane: Ranked,
+    numbered: Future[tuple[Integers, Integers]],
     chunks: Iterator[Chunk],
     header: Mapping[str, str | datetime],
     last_hash: dict[int, str],
-) -> Iterator[tuple[Rows, Rows]]:
-    """Yield entries with their hashes, and their postings, some documents at a time, in the order of the books."""
+) -> Iterator[tuple[str, Rows]]:
+    """Yield entries with their hashes, then their postings, some documents at a time, in the order of the books.
+
+    Hashes name accounts by their labels: their numbers, which `numbered` gives, are waited for only when needed.
+    """
+    labels = _ENGINE.run("ledger/lane_label", {"lane": lane.values})
     for chunk in chunks:
         entries = _entries(chunk, flows, header)
-        postings = _postings(chunk, flows, lanes, entries, header)
         counted = entries.append_column("posting_count", pa.array(np.bincount(chunk.entry)))
         heads = _ENGINE.run("ledger/entry_line", {"entry": counted}, header)
-        lines = _ENGINE.run("ledger/posting_line", {"labelled_posting": postings})
+        lanes = lane.places[chunk.row]
+        said = _said(chunk, flows, labels.take(lanes), entries)
+        lines = _ENGINE.run("ledger/posting_line", {"labelled_posting": said})
         links = pa.concat_tables(chain(heads, lines["line"], last_hash))
-        hashed = pa.table([*entries.columns, *links.columns[2:]], names=[*ENTRY.names, *LINK.names[2:]])
-        yield rows_of(hashed), rows_of(postings.select(POSTING.names))
+        yield _ENTRY, rows_of(pa.table([*entries.columns, *links.columns[2:]], names=[*ENTRY.names, *LINK.names[2:]]))
+        debit, credit = numbered.result()
+        columns = dict(zip(said.column_names, said.columns, strict=True))
+        columns |= {"debit": pa.array(debit[lanes]), "credit": pa.array(credit[lanes])}
+        yield _POSTING, rows_of(_with_constants(columns, POSTING, header, len(lanes)))
 
 
 def _entries(chunk: Chunk, flows: RankedFlows, header: Mapping[str, str | datetime]) -> pa.Table:
@@ -190,14 +213,12 @@ def _entries(chunk: Chunk, flows: RankedFlows, header: Mapping[str, str | dateti
     return _with_constants(columns, ENTRY, header, len(chunk.number))
 
 
-def _postings(
-    chunk: Chunk, flows: RankedFlows, lanes: pa.Table, entries: pa.Table, header: Mapping[str, str | datetime]
-) -> pa.Table:
-    moved = flows.table.select(["amount", "effective_for", "component", "base_amount", "rate"]).take(chunk.row)
-    lane = lanes.take(flows.lane.places[chunk.row])
+def _said(chunk: Chunk, flows: RankedFlows, labels: pa.Table, entries: pa.Table) -> pa.Table:
+    """Return all that postings say but the numbers of their accounts, with the labels of those."""
+    moved = flows.moved.take(chunk.row)
     entry = entries.select(["document_id", "entry_no", "booked_on"]).take(chunk.entry)
-    columns = {name: table[name] for table in (moved, lane, entry) for name in table.column_names}
-    return _with_constants({**columns, "leg": pa.array(chunk.leg)}, _LABELLED_POSTING, header, len(chunk.row))
+    parts = [*moved.columns, *labels.columns, *entry.columns, pa.array(chunk.leg)]
+    return pa.table(parts, names=[*moved.column_names, *labels.column_names, *entry.column_names, "leg"])
 
 
 def read_accounts(connection: Connection, entity: str) -> pa.Table:
@@ -224,20 +245,35 @@ def booked_days(days: Iterable[date], locked: frozenset[date], closed_through: d
     return booked
 
 
-def _accounts_of_lanes(connection: Connection, entity: str, lane: Ranked) -> tuple[pa.Table, int]:
-    """Return the accounts of each lane by number and label, and how many of them are new; Stop if they do not fit."""
-    numbered = lane.values.append_column("lane_no", pa.array(np.arange(lane.values.num_rows)))
-    accounts = read_accounts(connection, entity)
-    missing = _ENGINE.run("ledger/new_account", {"lane": numbered, "account": accounts})
-    if missing.num_rows:
-        named = missing.append_column("entity", pa.repeat(pa.scalar(entity, TEXT), missing.num_rows))
-        copy_in(connection, "ledger.account", named)
-        accounts = read_accounts(connection, entity)
-    lanes = _ENGINE.run("ledger/lane_account", {"lane": numbered, "account": accounts})
-    unsound = _ENGINE.run("ledger/unsound_lane", {"lane_account": lanes, "account": accounts}, {"entity": entity})
+def _new_accounts(connection: Connection, entity: str, lane: Ranked, accounts: pa.Table) -> pa.Table:
+    """Return the accounts that lanes name and that are not among `accounts`, with numbers of their own.
+
+    They are numbered here and not by the COPY, so as not to have to be read back.
+    """
+    missing = _ENGINE.run("ledger/new_account", {"lane": lane.values, "account": accounts})
+    first = _first_of_account_numbers(connection, missing.num_rows) if missing.num_rows else 0
+    columns = {name: missing[name] for name in missing.column_names}
+    columns["account_id"] = pa.array(np.arange(first, first + missing.num_rows))
+    return _with_constants(columns, ACCOUNT, {"entity": entity}, missing.num_rows)
+
+
+def _first_of_account_numbers(connection: Connection, count: int) -> int:
+    """Take `count` numbers for accounts, one after the other, and return the first; waits for others who do so."""
+    lock(connection, _ACCOUNT_NUMBERS)
+    row = connection.execute(
+        f"SELECT setval('{_ACCOUNT_NUMBERS}', nextval('{_ACCOUNT_NUMBERS}') + %s)", (count - 1,)
+    ).fetchone()
+    return int(str((row or (0,))[0])) - count + 1
+
+
+def _numbered_lanes(entity: str, lane: Ranked, accounts: pa.Table) -> tuple[Integers, Integers]:
+    """Return the numbers of the accounts each lane debits and credits; Stop if two of them do not fit."""
+    lanes = lane.values.append_column("lane_no", pa.array(np.arange(lane.values.num_rows)))
+    numbered = _ENGINE.run("ledger/lane_account", {"lane": lanes, "account": accounts})
+    unsound = _ENGINE.run("ledger/unsound_lane", {"lane_account": numbered, "account": accounts}, {"entity": entity})
     if count := int(np.isin(lane.places, unsound["lane_no"].to_numpy()).sum()):
         raise Stop(f"{count} postings have no accounts of one asset: nothing was posted, report this as a defect")
-    return lanes, missing.num_rows
+    return numbered["debit"].to_numpy(), numbered["credit"].to_numpy()
 
 
 def _bookings(connection: Connection, entity: str, document_kind: str, days: list[date]) -> dict[date, date]:
@@ -245,7 +281,7 @@ def _bookings(connection: Connection, entity: str, document_kind: str, days: lis
     return booked_days(days, locked_months(states, document_kind), closed_through(states))
 
 
-def _last_entries(connection: Connection, document_kind: str, documents: pa.Array) -> npt.NDArray[np.int64]:
+def _last_entries(connection: Connection, document_kind: str, documents: pa.Array) -> Integers:
     """Return the number of the last entry of each document, 0 if it has none."""
     named = documents.to_pylist() if len(documents) <= _NAMED_DOCUMENTS_MAX else None
     query = """

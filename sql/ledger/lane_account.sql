@@ -1,10 +1,9 @@
--- purpose: the accounts of each lane, by number and by the label that hashes are taken over.
+-- purpose: the accounts of each lane, by number.
 -- grain: one lane.
 -- reads: lane, account.
 -- key: lane_no.
 -- A lane whose account is not there keeps a null, which the posting run refuses.
-SELECT l.lane_no, d.account_id AS debit, c.account_id AS credit,
-    account_label(d.kind, d.owner, d.asset) AS debit_label, account_label(c.kind, c.owner, c.asset) AS credit_label
+SELECT l.lane_no, d.account_id AS debit, c.account_id AS credit
 FROM lane AS l
 LEFT JOIN account AS d ON d.kind = l.debit_kind AND d.owner = l.debit_owner AND d.asset = l.asset
 LEFT JOIN account AS c ON c.kind = l.credit_kind AND c.owner = l.credit_owner AND c.asset = l.asset

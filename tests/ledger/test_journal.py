@@ -66,10 +66,10 @@ def _naive(flows: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
 
 def _ours(flows: list[dict[str, Any]], documents_at_once: int) -> Iterator[tuple[object, ...]]:
     table = pa.Table.from_pylist(flows, schema=FLOW)
-    ranked = ranked_flows(table, ranked_lanes(table))
+    ranked = ranked_flows(table)
     documents = ranked.document.values.to_pylist()
     last_entry_no = np.array([3 if document == "a" else 0 for document in documents])
-    for chunk in in_order(ranked, BOOKED, last_entry_no, {2026: 7}, documents_at_once):
+    for chunk in in_order(ranked, ranked_lanes(table), BOOKED, last_entry_no, {2026: 7}, documents_at_once):
         assert sorted(chunk.year.tolist()) == chunk.year.tolist()
         heads = [
             (year, number, documents[document], entry_no, date(1970, 1, 1) + timedelta(days=booked_on))
