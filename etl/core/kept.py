@@ -59,7 +59,7 @@ class KeptTable:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How many rows of a table were new, changed and gone, and the `told` columns of them all."""
+    """How many rows of a table were new, changed and gone, and the `told` columns of them all, some of them twice."""
 
     new: int
     changed: int
@@ -71,13 +71,19 @@ class Change:
 
 
 def keep(context: Context, connection: Connection, target: KeptTable, computed: pa.Table, day: date) -> Change:
-    """Make `target` hold exactly `computed`; return what that changed. Rows that are equal are not touched."""
+    """Make `target` hold exactly `computed`; return what that changed. Rows that are equal are not touched.
+
+    They are written in the order `computed` has them, which should be that of the key: so indexes grow at their end.
+    """
     key = ", ".join(target.key)
     carried = [("opened_on", pa.date32()), ("opened_run", TEXT)] if target.carried else []
     schema = pa.schema([*target.schema, *carried])
     query = f"SELECT {', '.join(schema.names)} FROM {target.table} WHERE {target.scope} ORDER BY {key}"
     stored = fetch(connection, query, schema)
     wanted = computed.select(target.schema.names).cast(target.schema)
+    if stored.num_rows == 0:
+        copy_in(connection, target.table, _opened(context, wanted, day) if target.carried else wanted)
+        return Change(wanted.num_rows, 0, 0, wanted.select(target.told))
     fresh, stale, changed, told = _difference(context, target, wanted, stored, day)
     if stale.num_rows:
         stage(connection, "stale_key", stale)
@@ -85,6 +91,13 @@ def keep(context: Context, connection: Connection, target: KeptTable, computed: 
         connection.execute(f"DELETE FROM {target.table} AS t USING stale_key AS s WHERE {same}")
     copy_in(connection, target.table, fresh.cast(schema))
     return Change(fresh.num_rows - changed, changed, stale.num_rows - changed, told)
+
+
+def _opened(context: Context, wanted: pa.Table, day: date) -> pa.Table:
+    """Return breaks that are all opened on this day by this run."""
+    on = pa.repeat(pa.scalar(day, pa.date32()), wanted.num_rows)
+    run = pa.repeat(pa.scalar(context.run_id, TEXT), wanted.num_rows)
+    return wanted.append_column("opened_on", on).append_column("opened_run", run)
 
 
 def _difference(

@@ -111,14 +111,12 @@ class Target:
     waiting_count: int
 
 
-def conversion_rates(facts: Facts) -> pa.Table:
+def conversion_rates(engine: SqlEngine, facts: Facts) -> pa.Table:
     """Return the usable factors between the currencies each sale may need, on its own day."""
     targets = {facts.base_currency, *pc.unique(facts.cashback_rule["currency"]).to_pylist()}
-    told = facts.version.select(["sale_id", "currency"]).join(facts.sale.select(["sale_id", "sale_on"]), "sale_id")
+    told: dict[str, Relation] = {"version": facts.version, "sale": facts.sale}
     needed: set[tuple[date, str, str]] = set()
-    for row in told.group_by(["sale_on", "currency"]).aggregate([]).to_pylist():
-        if row["sale_on"] is None:
-            continue
+    for row in engine.run("accrue/sale_currency", told).to_pylist():
         for target in targets:
             for source in (row["currency"], *targets):
                 needed |= {(row["sale_on"], source, target), (row["sale_on"], target, source)}
@@ -170,7 +168,7 @@ def target(engine: SqlEngine, facts: Facts, day: date) -> Target:
         "cashback_rule": facts.cashback_rule,
         "account_setting": facts.account_setting,
         "program_setting": facts.program_setting,
-        "conversion_rate": conversion_rates(facts),
+        "conversion_rate": conversion_rates(engine, facts),
     }
     states = row_states(engine, facts, day)
     relations["row_state"] = states

@@ -5,20 +5,26 @@
 -- Shares go by row commission; a row that takes back has a negative share. Leftover units go to the largest remainders,
 -- ties to the earlier row. Where all rows have one status there is nothing to share out, and so no product to overflow.
 WITH standing AS (
-    SELECT r.sale_id, r.step_on, c.component, r.partner_account, r.transaction_id, r.line_id, r.status, r.commission_minor,
-        c.member_minor, CASE WHEN c.source_factor IS NULL THEN c.source_minor ELSE CAST(0 AS BIGINT) END AS source_minor,
-        c.source_factor,
-        CAST(SUM(r.commission_minor) OVER sale_step AS BIGINT) AS whole,
-        MIN(r.status) OVER sale_step <> MAX(r.status) OVER sale_step AS is_divided
-    FROM row_state AS r
-    JOIN cashback AS c ON c.sale_id = r.sale_id AND c.step_on = r.step_on
-    WHERE r.status <> 'declined' AND c.member_minor > 0
-    WINDOW sale_step AS (PARTITION BY r.sale_id, r.step_on, c.component)
+    SELECT sale_id, step_on, MIN(status) AS status, MIN(status) <> MAX(status) AS is_divided,
+        CAST(SUM(commission_minor) AS BIGINT) AS whole
+    FROM row_state
+    WHERE status <> 'declined'
+    GROUP BY sale_id, step_on
+),
+earned AS (
+    SELECT c.sale_id, c.step_on, c.component, c.member_minor, c.source_factor, s.status, s.is_divided, s.whole,
+        CASE WHEN c.source_factor IS NULL THEN c.source_minor ELSE CAST(0 AS BIGINT) END AS source_minor
+    FROM cashback AS c
+    JOIN standing AS s ON s.sale_id = c.sale_id AND s.step_on = c.step_on
+    WHERE c.member_minor > 0
 ),
 multiplied AS (
-    SELECT s.*, member_minor * commission_minor AS member_product, source_minor * commission_minor AS source_product
-    FROM standing AS s
-    WHERE is_divided
+    SELECT e.sale_id, e.step_on, e.component, r.partner_account, r.transaction_id, r.line_id, r.status, e.member_minor,
+        e.source_minor, e.source_factor, e.whole, e.member_minor * r.commission_minor AS member_product,
+        e.source_minor * r.commission_minor AS source_product
+    FROM earned AS e
+    JOIN row_state AS r ON r.sale_id = e.sale_id AND r.step_on = e.step_on
+    WHERE e.is_divided AND r.status <> 'declined'
 ),
 -- Integer division cuts towards zero and the rest takes the sign of the product: both are brought to the floor.
 divided AS (
@@ -44,25 +50,17 @@ ranked AS (
     WINDOW sale_step AS (PARTITION BY sale_id, step_on, component)
 ),
 shared AS (
-    SELECT sale_id, step_on, component, status, source_factor,
-        member_share + CASE WHEN member_rank <= member_left THEN 1 ELSE 0 END AS member_minor,
-        source_share + CASE WHEN source_rank <= source_left THEN 1 ELSE 0 END AS source_minor
-    FROM ranked
-    UNION ALL
-    SELECT sale_id, step_on, component, MIN(status) AS status, MIN(source_factor) AS source_factor,
-        MIN(member_minor) AS member_minor, MIN(source_minor) AS source_minor
-    FROM standing
-    WHERE NOT is_divided
-    GROUP BY sale_id, step_on, component
-),
-summed AS (
     SELECT sale_id, step_on, component, status, MIN(source_factor) AS source_factor,
-        CAST(SUM(member_minor) AS BIGINT) AS member_minor,
-        CAST(SUM(source_minor) AS BIGINT) AS source_minor
-    FROM shared
+        CAST(SUM(member_share + CASE WHEN member_rank <= member_left THEN 1 ELSE 0 END) AS BIGINT) AS member_minor,
+        CAST(SUM(source_share + CASE WHEN source_rank <= source_left THEN 1 ELSE 0 END) AS BIGINT) AS source_minor
+    FROM ranked
     GROUP BY sale_id, step_on, component, status
+    UNION ALL
+    SELECT sale_id, step_on, component, status, source_factor, member_minor, source_minor
+    FROM earned
+    WHERE NOT is_divided
 )
 SELECT sale_id, step_on, component, status, member_minor,
     CASE WHEN source_factor IS NULL THEN source_minor ELSE member_minor * source_factor END AS source_minor
-FROM summed
+FROM shared
 ORDER BY sale_id, step_on, component, status
