@@ -15,9 +15,9 @@ import pyarrow as pa
 from etl.core.context import Context, StageResult
 from etl.core.ledger import lock_books
 from etl.core.schemas import CASHBACK_RULE, CONTRACT_TERM, PROGRAM, TEXT
-from etl.core.seen import NARROW_FROM, code_hash, hash_of
+from etl.core.seen import NARROW_FROM, code_hash, has_versions, hash_of
 from etl.core.target import post_difference, read_facts, read_posted, target
-from etl.core.touched import forget_touched, read_touched
+from etl.core.touched import due_sales, forget_touched, read_touched
 from etl.core.warehouse import Connection, fetch
 
 _HEAD = pa.schema([("day", pa.date32()), ("inputs_hash", TEXT)])
@@ -52,7 +52,7 @@ def accrue(
     with context.warehouse.transaction() as connection:
         lock_books(connection, entity)
         before = _read_accrued(connection, entity)
-        now = _now(context, connection, day) if _has_many(connection, narrow_from) else None
+        now = _now(context, connection, day) if has_versions(connection, narrow_from) else None
         looked_at = _touched(connection, before, now) if sales is None and not is_whole else sales
         wanted = target(context.engine, read_facts(context, connection, looked_at), day)
         posted = post_difference(context, connection, "sale", wanted.flows, read_posted(connection, entity, looked_at))
@@ -101,12 +101,6 @@ def _rates(connection: Connection, query: str) -> dict[date, str]:
     return dict(zip(rates["rate_on"].to_pylist(), rates["rates_hash"].to_pylist(), strict=True))
 
 
-def _has_many(connection: Connection, least: int) -> bool:
-    query = "SELECT count(*) FROM (SELECT 1 FROM ops.transaction_version LIMIT %s) AS v"
-    found = connection.execute(query, (least,)).fetchone()
-    return found is not None and int(str(found[0])) >= least
-
-
 def _touched(connection: Connection, before: _Accrued | None, now: _Accrued | None) -> list[str] | None:
     """Return the sales whose target may have changed since `before`; None for all."""
     if before is None or now is None or before.inputs_hash != now.inputs_hash or before.day > now.day:
@@ -114,12 +108,7 @@ def _touched(connection: Connection, before: _Accrued | None, now: _Accrued | No
     if not before.rates.keys() <= now.rates.keys():
         return None
     sales = set(read_touched(connection)["sale_id"].to_pylist())
-    # A row without a status is approved when the program's days are over.
-    due = (
-        "SELECT s.sale_id FROM (SELECT DISTINCT validation_days AS days FROM ref.program) AS p"
-        " JOIN ops.sale AS s ON s.sale_on > %s - p.days AND s.sale_on <= %s - p.days"
-    )
-    sales |= set(fetch(connection, due, _SALE_ID, (before.day, now.day))["sale_id"].to_pylist())
+    sales |= set(due_sales(connection, before.day, now.day).to_pylist())
     changed = [on for on, rates_hash in now.rates.items() if before.rates.get(on) != rates_hash]
     if changed:
         # A rate is that of its day and those up to the next one, and makes the days from the one before it usable.

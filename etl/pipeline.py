@@ -40,7 +40,7 @@ STAGES = (
 class Task:
     """One stage for one key on one day. `window` is for fetch alone; without one, the windows that are due are fetched.
 
-    `is_whole` is for reconcile and accrue: look at all sales, not only at those that were touched.
+    `is_whole` is for reconcile, remit and accrue: look at all sales, not only at those that were touched.
 
     Keys: a partner account (fetch, parse, validate), a click source (clicks), a bank (payout), a batch (export,
     transmit), and the entity for all others.
@@ -162,7 +162,7 @@ def _remit(installation: Installation, context: Context, task: Task, _: Credenti
 
     folder = installation.settings.remittances
     loaded = load_folder(context, folder) if folder is not None and folder.is_dir() else []
-    done = remit(context, task.day)
+    done = remit(context, task.day, is_whole=task.is_whole)
     refused = [result.note for result in loaded if result.count("rejects")]
     counts = (("loaded", sum(result.count("new") for result in loaded)), *done.counts)
     return StageResult("remit", task.key, counts, "; ".join([done.note, *refused]))

@@ -22,7 +22,7 @@ from etl.core.kept import BREAK_FOUND, OPENING_BREAKS, REMITTANCE_BREAKS, Change
 from etl.core.money import exponent
 from etl.core.schemas import CLICK, CONVERSION, MATCH, TEXT, TRANSACTION, VERSION
 from etl.core.seen import NARROW_FROM, forget_seen, hash_of, read_seen, write_seen
-from etl.core.touched import touch
+from etl.core.touched import TOUCHED_ROW, touch, touch_rows
 from etl.core.warehouse import Connection, fetch, lock
 from etl.given import Given, read_given, settled_matches
 from etl.match import SALE_LINK, Matched, matched, run_step
@@ -56,7 +56,9 @@ _ROWS = """
 _ROW_KEY = ("partner_account", "transaction_id", "line_id")
 
 
-_VERSIONS = KeptTable("ops.transaction_version", (*_ROW_KEY, "version_no"), VERSION, "versions", told=("sale_id",))
+_VERSIONS = KeptTable(
+    "ops.transaction_version", (*_ROW_KEY, "version_no"), VERSION, "versions", told=tuple(TOUCHED_ROW.names)
+)
 _SALES = KeptTable("ops.sale", ("sale_id",), _SALE, "sales", told=("sale_id",))
 _MATCHES = KeptTable("ops.match", _ROW_KEY, MATCH, "matches")
 # What is amiss with remittances is told by the stage that looks at them.
@@ -106,6 +108,7 @@ def reconcile(
             changes = _kept(context, connection, given, part.versions, found, _scopes_of_part())
             _link_more(context, connection, part)
         touch(connection, [changes["versions"].told["sale_id"], changes["sales"].told["sale_id"]])
+        touch_rows(connection, changes["versions"].told, changes["sales"].told["sale_id"])
         if is_remembered:
             write_seen(connection, entity, before, given.seen, context.run_id)
         elif before is not None:

@@ -54,6 +54,10 @@ DERIVED = (
     "ops.accrued",
     "ops.accrued_rate",
     "ops.touched_sale",
+    "ops.remitted",
+    "ops.remitted_account",
+    "ops.touched_row",
+    "ops.sale_outcome",
 )
 """What follows from the inputs; a scratch warehouse begins without it."""
 _NOT_NEEDED = (

@@ -5,20 +5,43 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from etl.core.allocation import ALLOCATION, allocated, breaks, outcomes, remittance_target
+from etl.core.allocation import (
+    ALLOCATION,
+    SALE_OUTCOME,
+    Allocated,
+    account_open,
+    aged,
+    allocated,
+    breaks,
+    outcomes,
+    remittance_target,
+    sale_outcomes,
+)
 from etl.core.approval import require_person
 from etl.core.context import Context, StageResult
 from etl.core.errors import Stop
-from etl.core.kept import BREAK_FOUND, REMITTANCE_BREAKS, Change, KeptTable, keep
-from etl.core.ledger import lock_books
-from etl.core.target import post_difference, read_facts, read_posted
-from etl.core.told import read_told
+from etl.core.kept import BREAK_FOUND, OUTCOME_BREAKS, REMITTANCE_BREAKS, KeptTable, keep
+from etl.core.ledger import PostedCounts, lock_books
+from etl.core.remitted import (
+    Part,
+    looked_at_again,
+    read_outcome_counts,
+    read_outcomes_to_tell,
+    read_remitted,
+    remitted_now,
+    write_remitted,
+)
+from etl.core.seen import NARROW_FROM, has_versions
+from etl.core.target import Facts, post_difference, read_facts, read_posted
+from etl.core.told import Told, read_told
 from etl.core.touched import touch_transactions
 from etl.core.warehouse import APPROVER, Connection, lock
 from etl.core.write_off import read_posted_write_offs
@@ -39,6 +62,12 @@ _BREAKS = KeptTable(
     scope=f"kind IN ({', '.join(repr(kind) for kind in REMITTANCE_BREAKS)})",
 )
 
+
+_OUTCOMES = KeptTable("ops.sale_outcome", ("sale_id", "currency"), SALE_OUTCOME, "outcomes")
+# Which rows a part is about, in the words of the tables that it staged.
+_OF_ACCOUNT = "partner_account IN (SELECT partner_account FROM looked_account)"
+_OF_SALE = "sale_id IN (SELECT sale_id FROM looked_sale)"
+_REMITTANCE_COUNT = "SELECT count(*) FROM (SELECT DISTINCT partner_account, remittance_id FROM ops.remittance) AS r"
 
 OUTCOMES = ("paid", "short", "over", "carried", "unpaid", "written_off")
 """What can be said of an approved sale."""
@@ -62,51 +91,112 @@ class Decision:
     undoes: str | None = None
 
 
-def remit(context: Context, day: date) -> StageResult:
-    """Allocate all remittances as of `day`, write what changed, and post target minus posted; again, nothing.
+def remit(context: Context, day: date, *, is_whole: bool = False, narrow_from: int = NARROW_FROM) -> StageResult:
+    """Allocate remittances as of `day`, write what changed, and post target minus posted; again, nothing.
 
-    What a person wrote off of commission is posted the same way, as documents of their own.
+    What a person wrote off of commission is posted the same way, as documents of their own. Once there are
+    `narrow_from` versions only sales that changed since the last run and accounts with news are looked at, unless
+    `is_whole`.
 
     Reads facts and books under the lock of the entity's books, and commits in one transaction. Cashback that waits for
     money becomes payable with the next accrual. Stop if an account's configuration is gone.
     """
-    entity = context.entity.name
+    entity, engine, configuration = context.entity.name, context.engine, context.configuration
     with context.warehouse.transaction() as connection:
         lock_books(connection, entity)
-        facts = read_facts(context, connection)
-        told = read_told(connection, context.configuration)
-        made = allocated(context.engine, facts, told, day)
-        outcome = outcomes(context.engine, facts, told, made, context.configuration, day)
-        found = breaks(context.engine, told, made, outcome)
-        changed = keep(context, connection, _ALLOCATIONS, made.allocation, day)
+        before = read_remitted(connection, entity)
+        now = remitted_now(context, connection, day) if has_versions(connection, narrow_from) else None
+        is_oldest_first = configuration.entity.lump_sums == "oldest_first"
+        part = None if is_whole else looked_at_again(connection, before, now, is_oldest_first=is_oldest_first)
+        facts = read_facts(context, connection, None if part is None else part.sales)
+        told = read_told(connection, configuration, None if part is None else part.accounts)
+        if part is not None:
+            told = replace(told, write_off=_of_sales(told.write_off, part.sales))
+        made = allocated(engine, facts, told, day)
+        found = sale_outcomes(engine, facts, told, made, configuration)
+        changed = keep(context, connection, _of_part(_ALLOCATIONS, part, _OF_ACCOUNT), made.allocation, day)
         touch_transactions(connection, changed.told)
-        keep(context, connection, _BREAKS, found, day)
-        wanted = remittance_target(context.engine, facts, told, made)
-        booked = read_posted(connection, entity, kind="remittance")
-        paid = post_difference(context, connection, "remittance", wanted, booked)
-        written_off = read_posted_write_offs(connection, entity)
+        if now is not None:
+            keep(context, connection, _of_part(_OUTCOMES, part, _OF_SALE), found, day)
+        is_told = connection.execute("SELECT 1 FROM ops.remittance LIMIT 1").fetchone() is not None
+        seen = _seen(context, connection, found, part, day, is_told=is_told)
+        late = aged(engine, seen.told, seen.left, configuration, day)
+        open_breaks = _keep_breaks(context, connection, breaks(engine, told, made, late, is_told=is_told), part, day)
+        paid = _post_remittances(context, connection, facts, told, made, part)
+        written_off = read_posted_write_offs(connection, entity, None if part is None else part.sales)
         given_up = post_difference(context, connection, "write_off", made.write_off, written_off)
-    counts = _counts(made.standing, changed, found, outcome, paid.postings + given_up.postings)
-    return StageResult("remit", entity, counts, _note(outcome))
-
-
-def _counts(
-    standing: pa.Table, changed: Change, found: pa.Table, outcome: pa.Table, postings: int
-) -> tuple[tuple[str, int], ...]:
-    of = Counter(outcome["outcome"].to_pylist())
-    return (
-        ("remittances", standing.num_rows),
+        write_remitted(connection, entity, before, now, context.run_id)
+        remittance_count = connection.execute(_REMITTANCE_COUNT).fetchone()
+    counts = (
+        ("remittances", int(str((remittance_count or (0,))[0]))),
         ("new_allocations", changed.new + changed.changed),
         ("gone_allocations", changed.gone),
-        ("postings", postings),
-        *((name, of[name]) for name in OUTCOMES),
-        ("open_breaks", found.num_rows),
+        ("postings", paid.postings + given_up.postings),
+        *((name, seen.counts.get(name, 0)) for name in OUTCOMES),
+        ("open_breaks", open_breaks),
+        ("looked_at", facts.sale.num_rows),
     )
+    return StageResult("remit", entity, counts, _note(seen.counts))
 
 
-def _note(outcome: pa.Table) -> str:
-    of = Counter(outcome["outcome"].to_pylist())
-    told = ", ".join(f"{of[name]:,} {name.replace('_', ' ')}" for name in OUTCOMES if of[name])
+@dataclass(frozen=True, slots=True)
+class _Outcomes:
+    """What there is to say of all sales: how many have each outcome, what accounts leave open, what may be breaks."""
+
+    counts: dict[str, int]
+    left: pa.Table
+    told: pa.Table
+
+
+def _seen(
+    context: Context, connection: Connection, found: pa.Table, part: Part | None, day: date, *, is_told: bool
+) -> _Outcomes:
+    """Return what there is to say of all sales, of which `found` are the outcomes of those that were looked at."""
+    if part is None:
+        counted = found.group_by("outcome").aggregate([([], "count_all")])
+        left, told = account_open(context.engine, found), found
+        numbers = counted["count_all"].to_pylist()
+    else:
+        counted = read_outcome_counts(connection)
+        left = account_open(context.engine, counted)
+        told = read_outcomes_to_tell(connection, day, is_told=is_told)
+        numbers = counted["sale_count"].to_pylist()
+    counts: Counter[str] = Counter()
+    for name, number in zip(counted["outcome"].to_pylist(), numbers, strict=True):
+        counts[name] += number
+    return _Outcomes(dict(counts), left, told)
+
+
+def _keep_breaks(context: Context, connection: Connection, found: pa.Table, part: Part | None, day: date) -> int:
+    """Make the breaks of remittances and of sales what they are by now; return how many are open."""
+    of_account = f"kind = ANY('{{{','.join(OUTCOME_BREAKS)}}}') OR {_OF_ACCOUNT}"
+    keep(context, connection, _of_part(_BREAKS, part, of_account), found, day)
+    if part is None:
+        return int(found.num_rows)
+    row = connection.execute(f"SELECT count(*) FROM ops.break WHERE {_BREAKS.scope}").fetchone()
+    return int(str((row or (0,))[0]))
+
+
+def _post_remittances(
+    context: Context, connection: Connection, facts: Facts, told: Told, made: Allocated, part: Part | None
+) -> PostedCounts:
+    documents = None if part is None else made.standing["document_id"].to_pylist()
+    wanted = remittance_target(context.engine, facts, told, made)
+    booked = read_posted(connection, context.entity.name, documents, kind="remittance")
+    return post_difference(context, connection, "remittance", wanted, booked)
+
+
+def _of_part(target: KeptTable, part: Part | None, scope: str) -> KeptTable:
+    """Return the table as far as it is of the part, by `scope`."""
+    return target if part is None else replace(target, scope=f"({target.scope}) AND ({scope})")
+
+
+def _of_sales(table: pa.Table, sales: Sequence[str]) -> pa.Table:
+    return table.filter(pc.is_in(table["sale_id"], pa.array(sales, table.schema.field("sale_id").type)))
+
+
+def _note(counts: Mapping[str, int]) -> str:
+    told = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in OUTCOMES if counts.get(name))
     return f"approved sales: {told}" if told else "no sale is approved yet"
 
 

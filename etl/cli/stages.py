@@ -172,7 +172,7 @@ app.command("reconcile", rich_help_panel=A_STAGE)(
     _books_command("reconcile", "Find versions, sales, matches and breaks.")
 )
 app.command("remit", rich_help_panel=A_STAGE)(
-    _stage_command("remit", _ENTITY, "Take in new remittances, allocate them to approved commission, and post.")
+    _books_command("remit", "Take in new remittances, allocate them to approved commission, and post.")
 )
 app.command("accrue", rich_help_panel=A_STAGE)(
     _books_command("accrue", "Post what every touched sale should have and has not.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,6 +34,25 @@ ALLOCATION = pa.schema(
         pa.field("funded_on", pa.date32()),
     ]
 )
+SALE_OUTCOME = pa.schema(
+    [
+        ("sale_id", TEXT),
+        ("currency", TEXT),
+        ("partner_account", TEXT),
+        ("transaction_id", TEXT),
+        ("approved_on", pa.date32()),
+        ("due_on", pa.date32()),
+        ("approved_minor", pa.int64()),
+        ("paid_minor", pa.int64()),
+        ("carried_minor", pa.int64()),
+        ("written_minor", pa.int64()),
+        ("open_minor", pa.int64()),
+        ("outcome", TEXT),
+    ]
+)
+"""What is approved of a sale against what was paid for it, whatever day it is."""
+
+ACCOUNT_OPEN = pa.schema([("partner_account", TEXT), ("currency", TEXT), ("open_minor", pa.int64())])
 _ACCOUNT_TERM = pa.schema(
     [
         ("partner_account", TEXT),
@@ -97,15 +117,12 @@ def allocated(engine: SqlEngine, facts: Facts, told: Told, day: date) -> Allocat
 
 def remittance_target(engine: SqlEngine, facts: Facts, told: Told, made: Allocated) -> pa.Table:
     """Return the signed flows (schema POSTED) that all remittances should have in the ledger."""
-    needed = set()
+    needed: set[tuple[date, str, str]] = set()
     currencies = {facts.base_currency}
     for row in made.standing.to_pylist():
         if row["received_on"] is not None:
             currencies |= {row["currency"], row["bank_currency"]}
-            needed |= {
-                (row["received_on"], row["currency"], row["bank_currency"]),
-                *((row["received_on"], row[name], facts.base_currency) for name in ("currency", "bank_currency")),
-            }
+            needed |= rates_of_receipt(row, facts.base_currency)
     relations: dict[str, Relation] = {
         "standing": made.standing,
         "remittance_line": told.line,
@@ -119,42 +136,76 @@ def remittance_target(engine: SqlEngine, facts: Facts, told: Told, made: Allocat
         raise Stop(f"an amount of a remittance is too large to be booked ({error}): look for a wrong one") from error
 
 
-def outcomes(
-    engine: SqlEngine, facts: Facts, told: Told, made: Allocated, configuration: Configuration, day: date
+def rates_of_receipt(remittance: Mapping[str, Any], base_currency: str) -> set[tuple[date, str, str]]:
+    """Return the factors (day, from, to) that a remittance that was received is booked with."""
+    on, currency, of_bank = (remittance[name] for name in ("received_on", "currency", "bank_currency"))
+    return {(on, currency, of_bank), (on, currency, base_currency), (on, of_bank, base_currency)}
+
+
+def sale_outcomes(
+    engine: SqlEngine, facts: Facts, told: Told, made: Allocated, configuration: Configuration
 ) -> pa.Table:
-    """Return what is approved against what was paid of every sale, and its age as of `day` (sql/remit/outcome.sql).
+    """Return what is approved against what was paid of every sale (sql/remit/sale_outcome.sql; schema SALE_OUTCOME).
 
     What an opening holds is one, too: its document stands for the sale.
     """
     facts = told.items.added_to(facts)
-    terms = [
-        (account.name, account.partner, account.payment_days, account.payment_threshold_minor)
-        for account in configuration.accounts
-    ]
-    columns = zip(*terms, strict=True) if terms else [[], [], [], []]
     relations: dict[str, Relation] = {
         "row_state": made.row_state,
         "sale": facts.sale,
         "payment": made.payment,
         "written": written(made.write_off),
         "promise": _promises(made.standing, told.line),
-        "account_term": pa.table([list(column) for column in columns], schema=_ACCOUNT_TERM),
+        "account_term": _account_terms(configuration),
         "currency_unit": currency_units(
             {*pc.unique(facts.version["currency"]).to_pylist(), *pc.unique(made.payment["currency"]).to_pylist()}
         ),
     }
+    return engine.run("remit/sale_outcome", relations).cast(SALE_OUTCOME)
+
+
+def account_open(engine: SqlEngine, found: pa.Table) -> pa.Table:
+    """Return what each account leaves open in all of the sales `found` (schema ACCOUNT_OPEN)."""
+    return engine.run("remit/account_open", {"sale_outcome": found}).cast(ACCOUNT_OPEN)
+
+
+def aged(engine: SqlEngine, found: pa.Table, whole_open: pa.Table, configuration: Configuration, day: date) -> pa.Table:
+    """Return outcomes of sales with their age as of `day`; `whole_open` is what their accounts leave open in all."""
+    relations: dict[str, Relation] = {
+        "sale_outcome": found,
+        "account_open": whole_open,
+        "account_term": _account_terms(configuration),
+        "currency_unit": currency_units(pc.unique(found["currency"]).to_pylist()),
+    }
     return engine.run("remit/outcome", relations, {"day": day})
 
 
-def breaks(engine: SqlEngine, told: Told, made: Allocated, outcome: pa.Table) -> pa.Table:
-    """Return the open breaks of remittances (sql/remit/break.sql)."""
+def outcomes(
+    engine: SqlEngine, facts: Facts, told: Told, made: Allocated, configuration: Configuration, day: date
+) -> pa.Table:
+    """Return the outcome of every sale, with its age as of `day` (sql/remit/outcome.sql)."""
+    found = sale_outcomes(engine, facts, told, made, configuration)
+    return aged(engine, found, account_open(engine, found), configuration, day)
+
+
+def _account_terms(configuration: Configuration) -> pa.Table:
+    terms = [
+        (account.name, account.partner, account.payment_days, account.payment_threshold_minor)
+        for account in configuration.accounts
+    ]
+    columns = zip(*terms, strict=True) if terms else [[], [], [], []]
+    return pa.table([list(column) for column in columns], schema=_ACCOUNT_TERM)
+
+
+def breaks(engine: SqlEngine, told: Told, made: Allocated, outcome: pa.Table, *, is_told: bool) -> pa.Table:
+    """Return the open breaks of remittances and of sales (sql/remit/break.sql); `is_told`: of any remittance at all."""
     relations: dict[str, Relation] = {
         "standing": made.standing,
         "remittance_line": told.line,
         "allocation": made.allocation,
         "outcome": outcome,
     }
-    return engine.run("remit/break", relations)
+    return engine.run("remit/break", relations, {"is_told": is_told})
 
 
 def _payments(engine: SqlEngine, facts: Facts, allocation: pa.Table) -> pa.Table:

@@ -29,14 +29,8 @@ BREAK_FOUND = pa.schema(
 )
 """A break as a stage finds it; ops.break adds when it was opened."""
 
-REMITTANCE_BREAKS = (
-    "remittance_differs",
-    "remittance_unallocated",
-    "remittance_short",
-    "remittance_unpaid",
-    "remittance_over",
-    "carry_forward_differs",
-)
+OUTCOME_BREAKS = ("remittance_short", "remittance_unpaid", "remittance_over")
+REMITTANCE_BREAKS = ("remittance_differs", "remittance_unallocated", *OUTCOME_BREAKS, "carry_forward_differs")
 
 OPENING_BREAKS = ("changed_since_opening",)
 
@@ -126,6 +120,6 @@ def _difference(
         both = engine.sql(f"SELECT f.{target.key[0]} FROM fresh AS f JOIN stale AS s ON {same}").to_arrow_table()
         if not target.told:
             return fresh, stale, both.num_rows, pa.table({})
-        either = " UNION ".join(f"SELECT {', '.join(target.told)} FROM {name}" for name in ("fresh", "stale"))
-        told = engine.sql(f"{either} ORDER BY ALL").to_arrow_table()
+        either = " UNION ALL ".join(f"SELECT {', '.join(target.told)} FROM {name}" for name in ("fresh", "stale"))
+        told = engine.sql(either).to_arrow_table()
     return fresh, stale, both.num_rows, told

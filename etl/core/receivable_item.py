@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from decimal import Decimal
@@ -102,9 +102,13 @@ class Items:
                 yield (row["partner_account"], row["transaction_id"]), row["item_id"]
 
 
-def read_items(connection: Connection) -> Items:
-    """Return the items there are."""
-    return Items(fetch(connection, _ITEMS, ITEM), fetch(connection, _OPENED_TRANSACTIONS, OPENED_TRANSACTION))
+def read_items(connection: Connection, accounts: Sequence[str] | None = None) -> Items:
+    """Return the items there are, or those of some accounts."""
+    named = None if accounts is None else list(accounts)
+    return Items(
+        fetch(connection, _ITEMS, ITEM, (named, named)),
+        fetch(connection, _OPENED_TRANSACTIONS, OPENED_TRANSACTION, (named, named)),
+    )
 
 
 def _plain(row: dict[str, object]) -> dict[str, object]:
@@ -126,9 +130,11 @@ def _plain(row: dict[str, object]) -> dict[str, object]:
 _ITEMS = """
 SELECT partner_account, transaction_id, document_id, currency, (amount * 10000)::bigint, as_of
 FROM ops.receivable_item
+WHERE %s::text[] IS NULL OR partner_account = ANY(%s)
 ORDER BY partner_account, transaction_id, currency, document_id
 """
 _OPENED_TRANSACTIONS = """
 SELECT partner_account, transaction_id, item_id, document_id FROM ops.opened_transaction
+WHERE %s::text[] IS NULL OR partner_account = ANY(%s)
 ORDER BY partner_account, transaction_id, document_id
 """

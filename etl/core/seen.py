@@ -49,10 +49,17 @@ class Seen:
 def code_hash() -> str:
     """Return what names the code of this installation: its version and the text of its queries."""
     digest = hashlib.sha256(version("tallyback").encode())
-    for folder in ("reconcile", "accrue"):
+    for folder in ("reconcile", "accrue", "remit"):
         for place in sorted((SQL_ROOT / folder).rglob("*.sql")):
             digest.update(place.read_bytes())
     return digest.hexdigest()
+
+
+def has_versions(connection: Connection, least: int) -> bool:
+    """Return whether there are at least so many versions."""
+    query = "SELECT count(*) FROM (SELECT 1 FROM ops.transaction_version LIMIT %s) AS v"
+    found = connection.execute(query, (least,)).fetchone()
+    return found is not None and int(str(found[0])) >= least
 
 
 def hash_of(tables: Iterable[pa.Table], texts: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -78,17 +79,30 @@ class Told:
     write_off: pa.Table = field(default_factory=WRITE_OFF.empty_table)
 
 
-def read_told(connection: Connection, configuration: Configuration) -> Told:
-    """Return all remittances with what of the transactions they name; Stop if an account of one is not configured."""
+def read_told(connection: Connection, configuration: Configuration, accounts: Sequence[str] | None = None) -> Told:
+    """Return all remittances, or those of some accounts, with what of the transactions they name, and all write-offs.
+
+    Stop if an account of one is not configured.
+    """
+
+    def read(query: str, schema: pa.Schema, *parameters: object) -> pa.Table:
+        if accounts is None:
+            return fetch(connection, query, schema, parameters)
+        if not accounts:
+            return schema.empty_table()
+        # PostgreSQL looks at what is asked of the names inside.
+        text = f"SELECT * FROM ({query}) AS told WHERE partner_account = ANY(%s)"
+        return fetch(connection, text, schema, (*parameters, list(accounts)))
+
     told = Told(
-        fetch(connection, _REMITTANCES, REMITTANCE_FACT),
-        fetch(connection, _LINES, LINE_FACT),
-        fetch(connection, _DECISIONS, DECISION_FACT),
-        fetch(connection, _KNOWN_ROWS, KNOWN_ROW),
-        fetch(connection, _REFERENCED_ROWS, REFERENCED_ROW),
-        fetch(connection, _LATE_ROWS, LATE_ROW, (configuration.entity.books_zone,)),
+        read(_REMITTANCES, REMITTANCE_FACT),
+        read(_LINES, LINE_FACT),
+        read(_DECISIONS, DECISION_FACT),
+        read(_KNOWN_ROWS, KNOWN_ROW),
+        read(_REFERENCED_ROWS, REFERENCED_ROW),
+        read(_LATE_ROWS, LATE_ROW, configuration.entity.books_zone),
         configuration.entity.lump_sums == "oldest_first",
-        read_items(connection),
+        read_items(connection, accounts),
         read_write_offs(connection, configuration.entity.books_zone),
     )
     unknown = set(pc.unique(told.remittance["partner_account"]).to_pylist()) - {
@@ -100,6 +114,16 @@ def read_told(connection: Connection, configuration: Configuration) -> Told:
             " config/partners/<name>.yaml back; without it their money would be taken back"
         )
     return told
+
+
+def read_remittances(connection: Connection) -> pa.Table:
+    """Return all revisions of all remittances (schema REMITTANCE_FACT)."""
+    return fetch(connection, _REMITTANCES, REMITTANCE_FACT)
+
+
+def read_decisions(connection: Connection) -> pa.Table:
+    """Return the decisions about remittances that are not undone (schema DECISION_FACT)."""
+    return fetch(connection, _DECISIONS, DECISION_FACT)
 
 
 _REMITTANCES = """

@@ -1,16 +1,18 @@
-"""Sales whose facts changed since they were last accrued: told by the stages that change facts, asked by accrual."""
+"""Sales whose facts changed since accrual or remit last looked at them: told by the stages that change facts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.core.schemas import TEXT
-from etl.core.warehouse import Connection, fetch, stage
+from etl.core.warehouse import Connection, copy_in, fetch, stage
 
 TOUCHED = pa.schema([("sale_id", TEXT)])
+TOUCHED_ROW = pa.schema([*TOUCHED, ("partner_account", TEXT), ("transaction_id", TEXT), ("payment_ref", TEXT)])
 # Beyond this many it is cheaper to look at all sales than to name these.
 _NAMED_MAX = 1_000_000
 
@@ -61,3 +63,32 @@ def forget_touched(connection: Connection) -> None:
 def _is_asked(connection: Connection) -> bool:
     """Return whether accrual remembers anything: else it looks at all sales, whatever is said here."""
     return connection.execute("SELECT 1 FROM ops.accrued").fetchone() is not None
+
+
+def touch_rows(connection: Connection, rows: pa.Table, sales: pa.ChunkedArray) -> None:
+    """Tell remit of rows that changed, as they were and are (schema TOUCHED_ROW), and of sales whose facts did."""
+    if connection.execute("SELECT 1 FROM ops.remitted").fetchone() is None:
+        return
+    if rows.num_rows + len(sales) > _NAMED_MAX:
+        connection.execute("DELETE FROM ops.remitted")
+        forget_touched_rows(connection)
+        return
+    copy_in(connection, "ops.touched_row", rows.select(TOUCHED_ROW.names).cast(TOUCHED_ROW))
+    copy_in(connection, "ops.touched_row", pa.table([sales], schema=TOUCHED))
+
+
+def forget_touched_rows(connection: Connection) -> None:
+    """Say that remit looked at what was touched; commits with what it found."""
+    connection.execute("DELETE FROM ops.touched_row")
+
+
+def due_sales(connection: Connection, since: date, until: date) -> pa.ChunkedArray:
+    """Return the sales whose validation days are over on a day after `since` and up to `until`.
+
+    A row without a status is approved then.
+    """
+    query = (
+        "SELECT s.sale_id FROM (SELECT DISTINCT validation_days AS days FROM ref.program) AS p"
+        " JOIN ops.sale AS s ON s.sale_on > %s - p.days AND s.sale_on <= %s - p.days"
+    )
+    return fetch(connection, query, TOUCHED, (since, until))["sale_id"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -88,9 +89,13 @@ def given_up(write_offs: pa.Table, row_state: pa.Table) -> pa.Table:
     return found.rename_columns({"written_on_min": "written_on"}).select(GIVEN_UP.names).cast(GIVEN_UP)
 
 
-def read_posted_write_offs(connection: Connection, entity: str) -> pa.Table:
-    """Return what is posted of write-offs of commission (schema POSTED); those of members' debts are another matter."""
-    rows = connection.execute(_DOCUMENTS, (entity, "commission")).fetchall()
+def read_posted_write_offs(connection: Connection, entity: str, sales: Sequence[str] | None = None) -> pa.Table:
+    """Return what is posted of write-offs of commission (schema POSTED), of all sales or the named ones.
+
+    Those of members' debts are another matter.
+    """
+    named = None if sales is None else list(sales)
+    rows = connection.execute(_DOCUMENTS, (entity, "commission", named, named)).fetchall()
     return read_posted(connection, entity, [str(row[0]) for row in rows], kind="write_off")
 
 
@@ -104,5 +109,6 @@ _DOCUMENTS = """
 SELECT DISTINCT document_id
 FROM ledger.posting
 WHERE entity = %s AND document_kind = 'write_off' AND component = %s
+    AND (%s::text[] IS NULL OR document_id = ANY(%s))
 ORDER BY document_id
 """

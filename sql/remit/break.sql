@@ -1,6 +1,6 @@
 -- purpose: what a person must look at in what partners paid.
 -- grain: one break; of a remittance its id stands for the transaction and its line number for the line.
--- reads: standing, remittance_line, allocation, outcome.
+-- reads: standing, remittance_line, allocation, outcome; parameter is_told (of any remittance).
 -- key: partner_account, transaction_id, line_id, kind.
 WITH paid AS (
     SELECT partner_account, remittance_id, line_no, CAST(SUM(amount_minor) AS BIGINT) AS paid_minor
@@ -36,7 +36,7 @@ found AS (
     FROM outcome
     WHERE outcome IN ('short', 'over')
         -- A house that is told of no payment at all knows of none that is late.
-        OR (outcome = 'unpaid' AND age IN ('91-180', 'more') AND EXISTS (SELECT 1 FROM standing))
+        OR (outcome = 'unpaid' AND age IN ('91-180', 'more') AND $is_told)
 )
 SELECT partner, partner_account, transaction_id, line_id, kind, sale_id,
     currency || ' ' || CAST(CAST(CAST(expected_minor AS DECIMAL(18, 0)) * 0.0001 AS DECIMAL(18, 4)) AS VARCHAR)

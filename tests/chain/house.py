@@ -30,6 +30,7 @@ from etl.parse import parse
 from etl.rates import load_rates
 from etl.reconcile import reconcile
 from etl.reference import load_aliases, load_programs, load_rules
+from etl.remit import remit
 from etl.validate import release, validate
 from etl.verify import verify
 from tests.chain.dialects import ZONES, content_of
@@ -72,6 +73,7 @@ COMPARED = {
     "books": "SELECT document_id, kind, owner, currency || '/' || scale, effective_for, booked_on,"
     " sum(amount_minor)::bigint FROM mart.movement GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(amount_minor) <> 0"
     " ORDER BY 1, 2, 3, 4, 5, 6",
+    "outcome": "SELECT * FROM ops.sale_outcome ORDER BY sale_id, currency",
     "reference": "SELECT * FROM ref.program ORDER BY program_id, valid_from",
     "reject": "SELECT delivery_id, row_number, stage, transaction_id, line_id, rule, value FROM ops.reject"
     " ORDER BY delivery_id, row_number, stage, rule",
@@ -294,6 +296,7 @@ class House:
     def _keep_books(self, day: date, narrow_from: int) -> list[StageResult]:
         return [
             reconcile(self.context, day, FACTS, narrow_from=narrow_from),
+            remit(self.context, day, narrow_from=narrow_from),
             accrue(self.context, day, narrow_from=narrow_from),
         ]
 
@@ -301,6 +304,7 @@ class House:
         """Let the next run look at everything."""
         with psycopg.connect(self.url) as connection:
             connection.execute("DELETE FROM ops.reconciled")
+            connection.execute("DELETE FROM ops.remitted")
             connection.execute("DELETE FROM ops.accrued")
 
     def everything(self) -> dict[str, list[tuple[object, ...]]]:
