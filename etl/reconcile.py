@@ -8,7 +8,7 @@ lock of the entity's books.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -97,15 +97,11 @@ def reconcile(
         before = read_seen(connection, entity)
         part = None if before is None or is_whole else narrowed(connection, given, before)
         if part is None:
-            observation = given.observation(given.files(given.delivery["object_path"].to_pylist(), TRANSACTION))
-            versions = given.versions(observation)
-            is_remembered = versions.num_rows >= narrow_from
-            found = _whole(connection, given, observation, versions, is_linked=is_remembered)
-            changes = _kept(context, connection, given, versions, found, tuple(table.scope for table in _KEPT))
+            found, changes, is_remembered = _whole(context, connection, given, narrow_from)
             _link_all(context, connection, found.link)
         else:
             found, is_remembered = part.matched, True
-            changes = _kept(context, connection, given, part.versions, found, _scopes_of_part())
+            changes = _kept(context, connection, given, (part.versions, *_results(given, found)), _scopes_of_part())
             _link_more(context, connection, part)
         touch(connection, [changes["versions"].told["sale_id"], changes["sales"].told["sale_id"]])
         touch_rows(connection, changes["versions"].told, changes["sales"].told["sale_id"])
@@ -140,27 +136,44 @@ def _scopes_of_part() -> tuple[str, ...]:
 
 
 def _kept(
-    context: Context, connection: Connection, given: Given, versions: pa.Table, found: Matched, scopes: tuple[str, ...]
+    context: Context, connection: Connection, given: Given, tables: Sequence[pa.Table], scopes: Sequence[str]
 ) -> dict[str, Change]:
-    tables = (versions, found.sale, found.match, _not_opened(found.breaks, given.opened))
+    """Keep the last of the tables that reconcile keeps equal to these."""
     return {
         target.noun: keep(context, connection, replace(target, scope=scope), table, given.day)
-        for target, table, scope in zip(_KEPT, tables, scopes, strict=True)
+        for target, table, scope in zip(_KEPT[-len(tables) :], tables, scopes, strict=True)
     }
 
 
+def _results(given: Given, found: Matched) -> tuple[pa.Table, pa.Table, pa.Table]:
+    return found.sale, found.match, _not_opened(found.breaks, given.opened)
+
+
 def _whole(
-    connection: Connection, given: Given, observation: pa.Table, versions: pa.Table, *, is_linked: bool
-) -> Matched:
-    """Return what follows from all that was ever told."""
+    context: Context, connection: Connection, given: Given, narrow_from: int
+) -> tuple[Matched, dict[str, Change], bool]:
+    """Write what follows from all that was ever told; return it, what changed, and whether it is to be remembered.
+
+    Rows are let go of as soon as the next step has what it needs of them: they are what takes memory.
+    """
+    versions, conflict = _told(given)
+    current = run_step(given.engine, "current_row", {"version": versions, "moved_key": given.moved}, {})
+    is_remembered = versions.num_rows >= narrow_from
+    changes = {"versions": keep(context, connection, _VERSIONS, versions, given.day)}
+    del versions
+    engine, settled = given.engine, settled_matches(connection)
     clicks, conversions = given.tracked_paths("click"), given.tracked_paths("conversion")
-    engine = given.engine
     click = run_step(engine, "click", {"tracked_click": given.files(clicks, CLICK)}, {})
     conversion = run_step(engine, "conversion", {"tracked_conversion": given.files(conversions, CONVERSION)}, {})
-    current = run_step(engine, "current_row", {"version": versions, "moved_key": given.moved}, {})
-    conflict = run_step(engine, "conflict", {"observation": observation}, {})
-    settled = settled_matches(connection)
-    return matched(engine, given.matching(current, click, conversion, conflict, settled, is_linked=is_linked))
+    found = matched(engine, given.matching(current, click, conversion, conflict, settled, is_linked=is_remembered))
+    scopes = [table.scope for table in _KEPT[1:]]
+    return found, changes | _kept(context, connection, given, _results(given, found), scopes), is_remembered
+
+
+def _told(given: Given) -> tuple[pa.Table, pa.Table]:
+    """Return the versions of all that was ever told, and where it contradicts itself."""
+    observation = given.observation(given.files(given.delivery["object_path"].to_pylist(), TRANSACTION))
+    return given.versions(observation), run_step(given.engine, "conflict", {"observation": observation}, {})
 
 
 def _link_all(context: Context, connection: Connection, link: pa.Table) -> None:
