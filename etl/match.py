@@ -7,7 +7,8 @@ in the canonical schemas, with no warehouse and no history, for one's own data a
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -196,13 +197,13 @@ def _contracted(engine: SqlEngine, given: Matching, relations: Mapping[str, Rela
 _NAMES = {"break": "open_break"}
 _READS: dict[str, tuple[str, ...]] = {
     "grouped_sale": ("current_row", "program"),
-    "exact_click": ("grouped_sale", "click", "program"),
+    "exact_click": ("grouped_sale", "click"),
     "prepare/folded_ref": ("grouped_sale", "exact_click"),
-    "candidate_click": ("grouped_sale", "exact_click", "folded_ref", "truncation", "conversion", "click"),
-    "sale_match": ("grouped_sale", "exact_click", "candidate_click", "seal"),
+    "candidate_click": ("grouped_sale", "folded_ref", "truncation", "conversion", "click"),
+    "sale_match": ("grouped_sale", "exact_click", "program", "candidate_click", "seal"),
     "prepare/sale_day": ("grouped_sale",),
     "duplicate": ("grouped_sale", "sale_match"),
-    "missing_conversion": ("conversion", "click", "program", "grouped_sale", "sale_match", "partner_model"),
+    "missing_conversion": ("conversion", "click", "program", "sale_match", "partner_model"),
     "break": (
         "current_row", "grouped_sale", "sale_match", "duplicate", "conflict", "missing_conversion", "settled_match",
         "decision", "cashback_rule", "fx_rate", "sale_day", "contracted", "commission_tolerance",
@@ -262,20 +263,21 @@ def match_files(
             books_zone="UTC",
         ),
     )
-    match, breaks = engine.table(found["match"]), engine.table(found["open_break"])
-    sale_count = engine.count(found["sale"])
-    engine.release()
     out.mkdir(parents=True, exist_ok=True)
-    _write(match.select(MATCH.names).cast(MATCH), out / "match.parquet")
-    _write(breaks.select(BREAK.names).cast(BREAK), out / "break.parquet")
-    outcomes = {entry["values"]: entry["counts"] for entry in pc.value_counts(match["outcome"]).to_pylist()}
-    return (
-        ("transactions", match.num_rows),
-        ("sales", sale_count),
-        ("matched", outcomes.get("matched", 0)),
-        ("unmatched", outcomes.get("unmatched", 0)),
-        ("breaks", breaks.num_rows),
+    outcomes: Counter[str] = Counter()
+    for batch in _written(engine.batches(found["match"], MATCH), MATCH, out / "match.parquet"):
+        outcomes.update({entry["values"]: entry["counts"] for entry in pc.value_counts(batch["outcome"]).to_pylist()})
+    breaks = engine.batches(found["open_break"], BREAK)
+    break_count = sum(batch.num_rows for batch in _written(breaks, BREAK, out / "break.parquet"))
+    counts = (
+        ("transactions", outcomes.total()),
+        ("sales", engine.count(found["sale"])),
+        ("matched", outcomes["matched"]),
+        ("unmatched", outcomes["unmatched"]),
+        ("breaks", break_count),
     )
+    engine.release()
+    return counts
 
 
 def _require(path: Path, schema: pa.Schema) -> None:
@@ -290,9 +292,13 @@ def _require(path: Path, schema: pa.Schema) -> None:
         raise Stop(f"{path} lacks the columns {', '.join(missing)}: the canonical schema has {', '.join(schema.names)}")
 
 
-def _write(table: pa.Table, place: Path) -> None:
+def _written(batches: Iterator[pa.RecordBatch], schema: pa.Schema, place: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the batches, each when it is in the Parquet file, which is at its place once all are."""
     temporary = place.with_name(f".{place.name}.part")
-    pq.write_table(table, temporary, compression="zstd")
+    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            yield batch
     with temporary.open("rb+") as done:
         os.fsync(done.fileno())
     temporary.rename(place)

@@ -29,6 +29,9 @@ def to_spark(text: str, relations: Mapping[str, str], *, is_ordered: bool = True
     tree: exp.Expr = _parsed(text).copy()
     if not is_ordered:
         tree.set("order", None)
+    for cte in tree.find_all(exp.CTE):
+        # Whether DuckDB keeps what a CTE gave or asks for it again is nothing to Spark, which decides for itself.
+        cte.set("materialized", None)
     _rename(tree, relations)
     # Those inside before those around them.
     for node in reversed(list(tree.walk())):

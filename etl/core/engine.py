@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import itertools
 import os
+import re
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -30,6 +33,8 @@ INSTANCES_MAX = 4
 STATEMENTS_MAX = 200
 SMALL_ROWS_MAX = 10_000
 """How many rows a query may read of Arrow tables to be a small one: one that is planned for longer than it runs."""
+BATCH_ROWS = 122_880
+"""How many rows of a result are in hand when it is read a batch at a time: a group of rows of its Parquet file."""
 SQL_ROOT = Path(__file__).resolve().parent.parent.parent / "sql"
 # Of small queries alone: see `_answer`.
 warnings.filterwarnings("ignore", message="Arrow output on a DB-API result makes an extra copy", category=UserWarning)
@@ -80,6 +85,10 @@ class SqlEngine(Protocol):
         """Return the rows of a relation that `derive` gave, or that is a table already."""
         ...
 
+    def batches(self, relation: Relation, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the columns of `schema` of such a relation, in the order its query states, a part at a time."""
+        ...
+
     def count(self, relation: Relation) -> int:
         """Return how many rows such a relation has."""
         ...
@@ -106,7 +115,8 @@ class Engine:
     """DuckDB with a memory limit and a place to spill; every run is a connection of its own.
 
     Connections of a process with equal settings share one instance, and with it the memory limit: to make one takes ten
-    times as long as a small query. What a run registers or creates must be temporary, and so its connection's alone.
+    times as long as a small query. What a run registers or creates must be temporary, and so its connection's alone,
+    but for the tables of `derive`, of which no two have the same name.
     """
 
     memory_limit: str = "2GB"
@@ -115,43 +125,120 @@ class Engine:
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a fresh connection: UTC, no network extensions, spilling to `temporary`; nothing in it yet."""
-        if self.temporary is not None:
-            self.temporary.mkdir(parents=True, exist_ok=True)
-        return _instances.connection(self.memory_limit, self.threads, self.temporary)
+        return self.instance(()).cursor()
 
     def run(
         self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
     ) -> pa.Table:
         """Return the result of `sql/<name>.sql` over the named relations, in the order the query states."""
-        with self.connect() as connection:
+        with self._knowing(name, relations) as connection:
+            return _answer(connection, query_text(name), parameters or {}, is_small=_is_small(relations.values()))
+
+    def derive(
+        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+    ) -> Relation:
+        """Return the result as a table of the instance, which spills, and ends when nobody refers to it any more.
+
+        A small query's is an Arrow table: to make one of the instance takes longer.
+        """
+        if _is_small(relations.values()):
+            return self.run(name, relations, parameters)
+        with self._knowing(name, relations) as connection:
+            return _derived(self.instance(relations.values()), connection, name, parameters or {})
+
+    def table(self, relation: Relation) -> pa.Table:
+        """Return the rows of a relation: a table already, or in the order in which its query would have given them."""
+        if isinstance(relation, Derived):
+            with _kept(relation).instance.cursor() as connection:
+                return connection.sql(_in_order(relation, "*")).to_arrow_table()
+        if not isinstance(relation, pa.Table):
+            raise TypeError(f"{relation!r} is not a table that a query gave")
+        return relation
+
+    def batches(self, relation: Relation, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the columns of `schema`, in the order in which its query would have given them."""
+        if not isinstance(relation, Derived):
+            yield from self.table(relation).select(schema.names).cast(schema).to_batches(BATCH_ROWS)
+            return
+        with _kept(relation).instance.cursor() as connection:
+            query = _in_order(relation, ", ".join(schema.names))
+            for batch in connection.sql(query).to_arrow_reader(BATCH_ROWS):
+                yield batch.cast(schema)
+
+    def count(self, relation: Relation) -> int:
+        """Return how many rows it has."""
+        return _kept(relation).count if isinstance(relation, Derived) else int(self.table(relation).num_rows)
+
+    def release(self) -> None:
+        """Do nothing: a table ends with its last reference."""
+
+    def instance(self, relations: Iterable[Relation]) -> duckdb.DuckDBPyConnection:
+        """Return the instance that holds results among the relations, else one of these settings; not to be closed."""
+        for relation in relations:
+            if isinstance(relation, Derived):
+                return _kept(relation).instance
+        if self.temporary is not None:
+            self.temporary.mkdir(parents=True, exist_ok=True)
+        return _instances.instance(self.memory_limit, self.threads, self.temporary)
+
+    @contextmanager
+    def _knowing(self, name: str, relations: Mapping[str, Relation]) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection that knows the relations of a query; DoesNotFit if a value leaves its type in it."""
+        with self.instance(relations.values()).cursor() as connection:
             if (folder := name.split("/")[0]) in _WITH_MACROS:
                 for macro in _statements.parsed(connection, query_text(f"{folder}/macros")):
                     connection.execute(macro)
             for relation_name, relation in relations.items():
                 register(connection, relation_name, relation)
             try:
-                return _answer(connection, query_text(name), parameters or {}, is_small=_is_small(relations.values()))
+                yield connection
             except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
                 raise does_not_fit(name, error) from error
 
-    def derive(
-        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
-    ) -> Relation:
-        """Return what `run` does: a table is a relation for the next query."""
-        return self.run(name, relations, parameters)
 
-    def table(self, relation: Relation) -> pa.Table:
-        """Return the relation, which is a table already."""
-        if not isinstance(relation, pa.Table):
-            raise TypeError(f"{relation!r} is not a table that a query gave")
-        return relation
+class _KeptResult:
+    """A table of an instance that holds the result of a query; dropped when nothing refers to it any more."""
 
-    def count(self, relation: Relation) -> int:
-        """Return how many rows it has."""
-        return int(self.table(relation).num_rows)
+    def __init__(self, instance: duckdb.DuckDBPyConnection, name: str, count: int) -> None:
+        self.instance, self.name, self.count = instance, name, count
+        self._process = os.getpid()
 
-    def release(self) -> None:
-        """Do nothing: a table ends with its last reference."""
+    def __del__(self) -> None:
+        # In a fork the instance is not to be touched.
+        if self._process == os.getpid():
+            with self.instance.cursor() as connection:
+                connection.execute(f"DROP TABLE {self.name}")
+
+
+_numbers = itertools.count(1)
+_ORDER = "\nORDER BY "
+
+
+def _derived(
+    instance: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    parameters: Mapping[str, Parameter],
+) -> Derived:
+    """Return the result of a query as a table that the connection's instance keeps, in no order."""
+    query, _, _ = query_text(name).rpartition(_ORDER)
+    table = f"derived_{next(_numbers)}"
+    connection.execute(f"CREATE TABLE {table} AS {query}", dict(parameters))
+    ((count,),) = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+    schema = connection.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema
+    return Derived(name, _KeptResult(instance, table, int(count)), schema)
+
+
+def _kept(derived: Derived) -> _KeptResult:
+    if not isinstance(derived.handle, _KeptResult):
+        raise TypeError(f"what {derived.name} gave is with another engine: ask that one for its table")
+    return derived.handle
+
+
+def _in_order(derived: Derived, columns: str) -> str:
+    """Return the query of some columns of a result, in the order that its own query ends with."""
+    _, _, order = query_text(derived.name).rpartition(_ORDER)
+    return f"SELECT {columns} FROM {_kept(derived).name} ORDER BY {re.sub(r'[a-z_]+[.]', '', order)}"
 
 
 def does_not_fit(name: str, error: BaseException) -> DoesNotFit:
@@ -172,8 +259,8 @@ class _Instances:
         self._known: OrderedDict[tuple[str, int, Path | None], duckdb.DuckDBPyConnection] = OrderedDict()
         self._lock = threading.Lock()
 
-    def connection(self, memory_limit: str, threads: int, temporary: Path | None) -> duckdb.DuckDBPyConnection:
-        """Return a fresh connection to the instance of these settings."""
+    def instance(self, memory_limit: str, threads: int, temporary: Path | None) -> duckdb.DuckDBPyConnection:
+        """Return the instance of these settings: a connection to take cursors of, not to be closed."""
         key = (memory_limit, threads, temporary)
         with self._lock:
             if key not in self._known:
@@ -181,7 +268,7 @@ class _Instances:
                     self._known.popitem(last=False)
                 self._known[key] = duckdb.connect(":memory:", config=_settings(*key))
             self._known.move_to_end(key)
-            return self._known[key].cursor()
+            return self._known[key]
 
     def end(self) -> None:
         """Let go of all instances."""
@@ -235,7 +322,8 @@ def register(connection: duckdb.DuckDBPyConnection, name: str, relation: Relatio
         )
         return
     if isinstance(relation, Derived):
-        raise TypeError(f"relation {name} is with another engine: ask that one for its table")
+        connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT * FROM {_kept(relation).name}')
+        return
     paths = [relation] if isinstance(relation, Path) else list(relation)
     if not paths:
         raise Stop(f"relation {name} has no files: give an empty table with its schema instead")

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from etl.core.configuration import SparkSettings
 from etl.core.dialect import order_of, relations_of, to_spark
-from etl.core.engine import Derived, Engine, Files, Parameter, Relation, does_not_fit, query_text
+from etl.core.engine import BATCH_ROWS, Derived, Engine, Files, Parameter, Relation, does_not_fit, query_text
 from etl.core.errors import Retry, Stop
 
 if TYPE_CHECKING:
@@ -104,6 +104,12 @@ class SparkEngine:
         frame = _frame_of(relation)
         keys = order_of(query_text(relation.name))
         return _collected(relation.name, frame.orderBy(*[frame[key].asc_nulls_last() for key in keys]), relation.schema)
+
+    def batches(self, relation: Relation, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the columns of `schema`, in the order in which its query would have given them."""
+        if not isinstance(relation, Derived):
+            return self.local.batches(relation, schema)
+        return iter(self.table(relation).select(schema.names).cast(schema).to_batches(BATCH_ROWS))
 
     def count(self, relation: Relation) -> int:
         """Return how many rows a relation has."""

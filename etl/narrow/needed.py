@@ -63,9 +63,8 @@ def clicks_for(search: Search, sales: pa.Table, grouped: pa.Table, conversion: p
     named = union(grouped["click_ref"], conversion["click_id"], decision["click_id"]).rename_columns(_CLICK_ID.names)
     rows = run_step(engine, "prepare/named_click", {"tracked_click": tracked, "named": named}, {})
     click = run_step(engine, "click", {"tracked_click": rows}, {})
-    relations: dict[str, Relation] = {"grouped_sale": grouped, "click": click, "program": given.program}
-    exact = run_step(engine, "exact_click", relations, {})
-    if exact.num_rows == grouped.num_rows:
+    exact = run_step(engine, "exact_click", {"grouped_sale": grouped, "click": click}, {})
+    if pc.all(pc.is_in(grouped["click_ref"], exact["click_id"].combine_chunks())).as_py():
         return click
     residue: dict[str, Relation] = {
         "grouped_sale": grouped,

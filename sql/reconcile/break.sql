@@ -7,36 +7,36 @@
 -- A decision answers the evidence it was made on, and no more money than was at stake then: when the evidence changes its
 -- hash does, and the break is open again. What can happen twice to a row says when it did. To wait or to dispute is no
 -- answer.
-WITH of_sale AS (
-    SELECT s.partner, s.partner_account, s.transaction_id, s.line_id, s.sale_id, s.currency, s.standing_count,
-        s.net_sale_amount, s.net_commission_amount, s.kind AS row_kind, s.is_reduction, s.is_currency_mixed,
-        m.program_id, m.program_currency, m.break_kind, m.expected, m.found, m.outcome, m.click_id, m.clicked_at,
-        CASE
-            WHEN c.sale_id IS NOT NULL THEN CAST(c.expected_amount AS DECIMAL(28, 10))
-            WHEN s.kind = 'sale'
-                THEN CAST(m.commission_rate * CAST(s.net_sale_amount AS DECIMAL(28, 4)) AS DECIMAL(28, 10))
-        END AS contract_amount,
+WITH standing AS NOT MATERIALIZED (
+    SELECT m.sale_id, m.currency, m.is_currency_mixed, m.standing_count, m.net_commission_amount, m.is_reduction,
+        m.program_currency,
+        CASE WHEN c.sale_id IS NOT NULL THEN CAST(c.expected_amount AS DECIMAL(28, 10)) ELSE m.rate_amount END
+            AS contract_amount,
         COALESCE(t.amount, CAST(0 AS DECIMAL(18, 4))) AS tolerated_amount,
-        COALESCE(t.share, CAST(0 AS DECIMAL(9, 6))) AS tolerated_share,
-        d.sale_on
-    FROM grouped_sale AS s
-    JOIN sale_match AS m ON m.sale_id = s.sale_id
-    JOIN sale_day AS d ON d.sale_id = s.sale_id
-    LEFT JOIN contracted AS c ON c.sale_id = s.sale_id
-    LEFT JOIN commission_tolerance AS t ON t.partner_account = s.partner_account
+        COALESCE(t.share, CAST(0 AS DECIMAL(9, 6))) AS tolerated_share
+    FROM sale_match AS m
+    LEFT JOIN contracted AS c ON c.sale_id = m.sale_id
+    LEFT JOIN commission_tolerance AS t ON t.partner_account = m.partner_account
+    WHERE m.standing_count > 0
+),
+dated AS NOT MATERIALIZED (
+    SELECT m.sale_id, m.currency, m.program_id, m.clicked_at, d.sale_on
+    FROM sale_match AS m
+    JOIN sale_day AS d ON d.occurred_at = m.occurred_at
+    WHERE m.standing_count > 0
 ),
 rate_needed AS (
-    SELECT sale_id, sale_on, currency FROM of_sale WHERE standing_count > 0 AND currency <> $base_currency
+    SELECT sale_id, sale_on, currency FROM dated WHERE currency <> $base_currency
     UNION
     SELECT s.sale_id, s.sale_on, r.currency
-    FROM of_sale AS s
+    FROM dated AS s
     JOIN cashback_rule AS r
         ON r.program_id = s.program_id AND r.valid_from <= s.clicked_at
         AND (r.valid_until IS NULL OR s.clicked_at < r.valid_until)
-    WHERE s.standing_count > 0 AND r.currency <> $base_currency
+    WHERE r.currency <> $base_currency
 ),
 rate_missed AS (
-    SELECT n.sale_id, MIN(n.currency) AS currency
+    SELECT n.sale_id, n.sale_on, MIN(n.currency) AS currency
     FROM rate_needed AS n
     LEFT JOIN (
         SELECT quote AS currency, MIN(rate_on) AS first_on, MAX(rate_on) AS last_on
@@ -45,34 +45,32 @@ rate_missed AS (
     ) AS f ON f.currency = n.currency
     -- A weekend with holidays is at most five days without a rate.
     WHERE n.sale_on + 5 < $day AND (f.currency IS NULL OR f.first_on > n.sale_on OR f.last_on <= n.sale_on)
-    GROUP BY n.sale_id
+    GROUP BY n.sale_id, n.sale_on
 ),
-found AS (
-    SELECT partner, partner_account, transaction_id, line_id, break_kind AS kind, sale_id, expected, found,
-        net_commission_amount AS amount, currency, break_kind = 'unknown_program' AS is_holding
-    FROM of_sale
+-- What is about a sale: of few sales, so that only theirs are the rows that are looked up. No amount: the sale's own.
+of_sale AS (
+    SELECT sale_id, break_kind AS kind, expected, found, CAST(NULL AS DECIMAL(18, 4)) AS amount,
+        break_kind = 'unknown_program' AS is_holding
+    FROM sale_match
     WHERE break_kind IS NOT NULL
     UNION ALL
-    SELECT s.partner, s.partner_account, s.transaction_id, s.line_id, 'duplicate' AS kind, s.sale_id,
-        'one sale' AS expected, 'the same ' || d.evidence || ' as sale ' || d.winner_id AS found,
-        s.net_commission_amount AS amount, s.currency, TRUE AS is_holding
-    FROM duplicate AS d
-    JOIN of_sale AS s ON s.sale_id = d.sale_id
+    SELECT sale_id, 'duplicate' AS kind, 'one sale' AS expected,
+        'the same ' || evidence || ' as sale ' || winner_id AS found, NULL AS amount, TRUE AS is_holding
+    FROM duplicate
     UNION ALL
-    SELECT partner, partner_account, transaction_id, line_id, 'currency_differs' AS kind, sale_id,
-        program_currency AS expected, CASE WHEN is_currency_mixed THEN 'several currencies' ELSE currency END AS found,
-        net_commission_amount AS amount, currency, TRUE AS is_holding
-    FROM of_sale
-    WHERE program_currency IS NOT NULL AND standing_count > 0 AND (currency <> program_currency OR is_currency_mixed)
+    SELECT sale_id, 'currency_differs' AS kind, program_currency AS expected,
+        CASE WHEN is_currency_mixed THEN 'several currencies' ELSE currency END AS found, NULL AS amount,
+        TRUE AS is_holding
+    FROM standing
+    WHERE program_currency IS NOT NULL AND (currency <> program_currency OR is_currency_mixed)
     UNION ALL
-    SELECT partner, partner_account, transaction_id, line_id, 'commission_differs' AS kind, sale_id,
+    SELECT sale_id, 'commission_differs' AS kind,
         CAST(CAST(ROUND(contract_amount, 4) AS DECIMAL(18, 4)) AS VARCHAR) AS expected,
         CAST(net_commission_amount AS VARCHAR) AS found,
         CAST(CAST(net_commission_amount AS DECIMAL(28, 4)) - ROUND(contract_amount, 4) AS DECIMAL(18, 4)) AS amount,
-        currency, TRUE AS is_holding
-    FROM of_sale
-    WHERE contract_amount IS NOT NULL AND standing_count > 0 AND currency = program_currency AND NOT is_currency_mixed
-        AND NOT is_reduction
+        TRUE AS is_holding
+    FROM standing
+    WHERE contract_amount IS NOT NULL AND currency = program_currency AND NOT is_currency_mixed AND NOT is_reduction
         -- Each row may have been rounded by half a cent; an account may be given more.
         AND ABS(CAST(net_commission_amount AS DECIMAL(28, 10)) - contract_amount)
             > GREATEST(
@@ -82,19 +80,22 @@ found AS (
                 CAST(ROUND(ABS(contract_amount) * tolerated_share, 10) AS DECIMAL(28, 10))
             )
     UNION ALL
-    SELECT s.partner, s.partner_account, s.transaction_id, s.line_id, 'rate_missing' AS kind, s.sale_id,
-        'a rate of ' || r.currency || ' on ' || CAST(s.sale_on AS VARCHAR) AS expected, 'none' AS found,
-        s.net_commission_amount AS amount, s.currency, TRUE AS is_holding
-    FROM rate_missed AS r
-    JOIN of_sale AS s ON s.sale_id = r.sale_id
+    SELECT sale_id, 'rate_missing' AS kind, 'a rate of ' || currency || ' on ' || CAST(sale_on AS VARCHAR) AS expected,
+        'none' AS found, NULL AS amount, TRUE AS is_holding
+    FROM rate_missed
     UNION ALL
-    SELECT s.partner, s.partner_account, s.transaction_id, s.line_id, 'match_would_change' AS kind, s.sale_id,
+    SELECT m.sale_id, 'match_would_change' AS kind,
         'click ' || COALESCE(t.click_id, 'none') || ', which was paid out' AS expected,
-        'click ' || COALESCE(s.click_id, 'none') AS found, s.net_commission_amount AS amount, s.currency,
-        TRUE AS is_holding
+        'click ' || COALESCE(m.click_id, 'none') AS found, NULL AS amount, TRUE AS is_holding
     FROM settled_match AS t
-    JOIN of_sale AS s ON s.sale_id = t.sale_id
-    WHERE s.outcome <> 'waiting' AND t.rule <> 'decision' AND s.click_id IS DISTINCT FROM t.click_id
+    JOIN sale_match AS m ON m.sale_id = t.sale_id
+    WHERE m.outcome <> 'waiting' AND t.rule <> 'decision' AND m.click_id IS DISTINCT FROM t.click_id
+),
+found AS (
+    SELECT s.partner, s.partner_account, s.transaction_id, s.line_id, o.kind, s.sale_id, o.expected, o.found,
+        COALESCE(o.amount, s.net_commission_amount) AS amount, s.currency, o.is_holding
+    FROM of_sale AS o
+    JOIN grouped_sale AS s ON s.sale_id = o.sale_id
     UNION ALL
     SELECT partner, partner_account, transaction_id, line_id, 'vanished_at_partner' AS kind, sale_id,
         'a row in a complete answer' AS expected, 'no row since ' || CAST(absent_since AS VARCHAR) AS found,

@@ -1,32 +1,41 @@
 -- purpose: the clicks each rule but the exact one would name for a sale; a rule speaks only if it names one.
 -- grain: one click a rule names for a sale.
--- reads: grouped_sale, exact_click, folded_ref, truncation, conversion, click.
+-- reads: grouped_sale, folded_ref, truncation, conversion, click.
 -- key: sale_id, rule, click_id.
--- Each branch reads the clicks once, joined to the few sales left by the exact rule, by equality (of hours, for times),
--- so that it costs one pass however many clicks there are. A click time is looked for one precision to either side, as
--- clocks differ; a partner that tells less than the hour tells no click time.
-WITH residue AS (
+-- Clicks are read once, whatever rules there are: first those that any rule could name for the few sales left by the
+-- exact one, by equality (of the shortest prefix, of a minute or an hour), then each rule's own test. A click time is
+-- looked for one precision to either side, as clocks differ; a partner that tells less than the hour tells no click time.
+-- A reference that contradicts its click is never matched by itself: a sale with one may only be given a click that the
+-- reference could be a bent form of, so for it times and orders are looked for among those clicks alone.
+WITH residue AS MATERIALIZED (
     SELECT s.sale_id, s.partner, s.program_id, s.click_ref, s.order_ref, f.ref_folded, f.ref_length,
         s.partner_clicked_at - INTERVAL 1 SECOND * s.partner_clicked_precision_seconds AS told_from,
         s.partner_clicked_at + INTERVAL 1 SECOND * (2 * s.partner_clicked_precision_seconds) AS told_until,
-        s.partner_clicked_precision_seconds BETWEEN 1 AND 3600 AS is_time_told
+        s.partner_clicked_precision_seconds BETWEEN 1 AND 60 AS is_minute_told,
+        s.partner_clicked_precision_seconds BETWEEN 61 AND 3600 AS is_hour_told
     FROM grouped_sale AS s
     LEFT JOIN folded_ref AS f ON f.click_ref = s.click_ref
     WHERE NOT s.is_reduction AND NOT s.is_ref_mixed AND NOT s.is_click_unexpected
-        AND NOT EXISTS (SELECT 1 FROM exact_click AS e WHERE e.sale_id = s.sale_id)
+        -- A reference that was not folded is a click's, letter for letter.
+        AND (s.click_ref IS NULL OR f.click_ref IS NOT NULL)
+),
+shift AS (
+    SELECT 0 AS shift UNION ALL SELECT 1 AS shift UNION ALL SELECT 2 AS shift UNION ALL SELECT 3 AS shift
+),
+-- What a partner tells spans three precisions: four minutes or hours at most.
+minute_of_sale AS (
+    SELECT r.sale_id, r.partner, r.program_id, r.click_ref, r.told_from, r.told_until,
+        date_trunc('minute', r.told_from) + INTERVAL 1 MINUTE * h.shift AS minute_at
+    FROM residue AS r
+    CROSS JOIN shift AS h
+    WHERE r.is_minute_told AND r.program_id IS NOT NULL
 ),
 hour_of_sale AS (
-    SELECT r.sale_id, r.partner, r.program_id, r.told_from, r.told_until,
+    SELECT r.sale_id, r.partner, r.program_id, r.click_ref, r.told_from, r.told_until,
         date_trunc('hour', r.told_from) + INTERVAL 1 HOUR * h.shift AS hour_at
     FROM residue AS r
-    CROSS JOIN (
-        SELECT 0 AS shift UNION ALL SELECT 1 AS shift UNION ALL SELECT 2 AS shift UNION ALL SELECT 3 AS shift
-        UNION ALL SELECT 4 AS shift
-    ) AS h
-    WHERE r.is_time_told AND r.program_id IS NOT NULL
-),
-bent AS (
-    SELECT sale_id, ref_folded FROM residue WHERE ref_folded IS NOT NULL
+    CROSS JOIN shift AS h
+    WHERE r.is_hour_told AND r.program_id IS NOT NULL
 ),
 cut AS (
     SELECT r.sale_id, r.ref_folded, r.ref_length
@@ -36,35 +45,72 @@ cut AS (
 cut_length AS (
     SELECT DISTINCT ref_length FROM cut
 ),
+shortest AS (
+    SELECT MIN(ref_length) AS ref_length FROM truncation
+),
+-- The beginning that a click has in common with each reference that could be a bent form of it, cut or not.
+beginning AS (
+    SELECT DISTINCT substr(r.ref_folded, 1, n.ref_length) AS prefix
+    FROM residue AS r
+    CROSS JOIN shortest AS n
+    WHERE r.ref_folded IS NOT NULL
+),
+ordered AS (
+    SELECT DISTINCT r.sale_id, r.partner, r.program_id, r.click_ref, v.click_id
+    FROM residue AS r
+    JOIN conversion AS v ON v.order_ref = r.order_ref
+    WHERE v.click_id IS NOT NULL AND r.program_id IS NOT NULL
+),
+told_minute AS (
+    SELECT DISTINCT partner, program_id, minute_at FROM minute_of_sale WHERE click_ref IS NULL
+),
+told_hour AS (
+    SELECT DISTINCT partner, program_id, hour_at FROM hour_of_sale WHERE click_ref IS NULL
+),
+ordered_click AS (
+    SELECT DISTINCT click_id FROM ordered WHERE click_ref IS NULL
+),
+possible AS MATERIALIZED (
+    SELECT c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at
+    FROM click AS c
+    CROSS JOIN shortest AS n
+    LEFT JOIN beginning AS b ON b.prefix = substr(lower(c.click_id), 1, n.ref_length)
+    LEFT JOIN ordered_click AS o ON o.click_id = c.click_id
+    LEFT JOIN told_minute AS m
+        ON m.minute_at = date_trunc('minute', c.clicked_at) AND m.program_id = c.program_id AND m.partner = c.partner
+    LEFT JOIN told_hour AS h
+        ON h.hour_at = date_trunc('hour', c.clicked_at) AND h.program_id = c.program_id AND h.partner = c.partner
+    WHERE b.prefix IS NOT NULL OR o.click_id IS NOT NULL OR m.minute_at IS NOT NULL OR h.hour_at IS NOT NULL
+),
 -- A prefix has the length it was cut to, so that equality says all: with the length as a second condition the planner
 -- would compare every click with every reference.
 shortened AS (
     SELECT c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at,
         CASE WHEN length(c.click_id) > n.ref_length THEN substr(lower(c.click_id), 1, n.ref_length) END AS prefix
-    FROM click AS c
+    FROM possible AS c
     CROSS JOIN cut_length AS n
-),
-ordered AS (
-    SELECT DISTINCT r.sale_id, r.partner, r.program_id, v.click_id
-    FROM residue AS r
-    JOIN conversion AS v ON v.order_ref = r.order_ref
-    WHERE v.click_id IS NOT NULL AND r.program_id IS NOT NULL
 ),
 named AS (
     SELECT b.sale_id, 'click_ref_repaired' AS rule, c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at
-    FROM click AS c
-    JOIN bent AS b ON b.ref_folded = lower(c.click_id)
+    FROM possible AS c
+    JOIN residue AS b ON b.ref_folded = lower(c.click_id)
     UNION ALL
     SELECT b.sale_id, 'click_ref_repaired' AS rule, c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at
     FROM shortened AS c
     JOIN cut AS b ON b.ref_folded = c.prefix
     UNION ALL
     SELECT o.sale_id, 'order_ref' AS rule, c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at
-    FROM click AS c
+    FROM possible AS c
     JOIN ordered AS o ON o.click_id = c.click_id AND o.program_id = c.program_id AND o.partner = c.partner
     UNION ALL
+    SELECT m.sale_id, 'click_time' AS rule, c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at
+    FROM possible AS c
+    JOIN minute_of_sale AS m
+        ON m.minute_at = date_trunc('minute', c.clicked_at) AND m.program_id = c.program_id AND m.partner = c.partner
+    WHERE c.clicked_at >= m.told_from AND c.clicked_at < m.told_until
+    UNION ALL
     SELECT h.sale_id, 'click_time' AS rule, c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at
-    FROM click AS c
+    FROM possible AS c
     JOIN hour_of_sale AS h
         ON h.hour_at = date_trunc('hour', c.clicked_at) AND h.program_id = c.program_id AND h.partner = c.partner
     WHERE c.clicked_at >= h.told_from AND c.clicked_at < h.told_until
@@ -76,8 +122,6 @@ once AS (
         PARTITION BY sale_id, rule, click_id ORDER BY clicked_at, partner, program_id, member_id
     ) = 1
 )
--- A reference that contradicts its click is never matched by itself: a sale with one may only be given a click that the
--- reference could be a bent form of.
 SELECT o.sale_id, o.rule, o.click_id, o.partner, o.program_id, o.member_id, o.clicked_at
 FROM once AS o
 JOIN residue AS r ON r.sale_id = o.sale_id

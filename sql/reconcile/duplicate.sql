@@ -5,13 +5,45 @@
 -- Told twice is: same merchant, currency and first amount, and the same order reference, or the same click reference
 -- within a minute (or what the partner's clock tells; one that tells less than the hour is no evidence: the sum of a day
 -- is no second sale because another day has the same). The smallest (occurred_at, key) wins; what is declined claims
--- nothing, so it does not compete.
-WITH competing AS (
-    SELECT s.sale_id, s.partner, s.partner_account, s.transaction_id, s.line_id, s.currency, s.first_sale_amount,
-        s.order_ref, s.click_ref, s.occurred_at, s.occurred_precision_seconds, m.merchant_id
-    FROM grouped_sale AS s
-    JOIN sale_match AS m ON m.sale_id = s.sale_id
-    WHERE m.merchant_id IS NOT NULL AND s.standing_count > 0 AND NOT s.is_reduction AND s.first_sale_amount > 0
+-- nothing, so it does not compete. Few sales share their amount and a reference with another: only they are compared.
+WITH claim AS NOT MATERIALIZED (
+    SELECT sale_id, partner, partner_account, currency, first_sale_amount, order_ref, click_ref, occurred_at,
+        occurred_precision_seconds
+    FROM grouped_sale
+    WHERE standing_count > 0 AND NOT is_reduction AND first_sale_amount > 0
+),
+shared_order AS (
+    SELECT order_ref, currency, first_sale_amount
+    FROM claim
+    WHERE order_ref IS NOT NULL
+    GROUP BY order_ref, currency, first_sale_amount
+    HAVING COUNT(*) > 1
+),
+shared_click AS (
+    SELECT click_ref, currency, first_sale_amount
+    FROM claim
+    WHERE click_ref IS NOT NULL AND occurred_precision_seconds <= 3600
+    GROUP BY click_ref, currency, first_sale_amount
+    HAVING COUNT(*) > 1
+),
+sharing AS (
+    SELECT c.sale_id
+    FROM claim AS c
+    SEMI JOIN shared_order AS o
+        ON o.order_ref = c.order_ref AND o.currency = c.currency AND o.first_sale_amount = c.first_sale_amount
+    UNION
+    SELECT c.sale_id
+    FROM claim AS c
+    SEMI JOIN shared_click AS o
+        ON o.click_ref = c.click_ref AND o.currency = c.currency AND o.first_sale_amount = c.first_sale_amount
+),
+competing AS (
+    SELECT s.sale_id, s.partner, s.partner_account, s.currency, s.first_sale_amount, s.order_ref, s.click_ref,
+        s.occurred_at, s.occurred_precision_seconds, m.merchant_id
+    FROM sharing AS o
+    JOIN claim AS s ON s.sale_id = o.sale_id
+    JOIN sale_match AS m ON m.sale_id = o.sale_id
+    WHERE m.merchant_id IS NOT NULL
 ),
 by_order AS (
     SELECT sale_id,

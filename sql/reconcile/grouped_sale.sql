@@ -4,65 +4,120 @@
 -- key: sale_id.
 -- What a sale says of its click comes from the rows that make it, not from those that reduce it or that it moved to. The
 -- leading row, its earliest that corrects nothing, stands for it in breaks. The program is the one valid at the sale,
--- else at the click the partner tells.
-WITH lead_row AS (
+-- else at the click the partner tells. Most sales have one row, and most programs never changed: only the others are put
+-- in order.
+WITH several AS (
+    SELECT sale_id FROM current_row GROUP BY sale_id HAVING COUNT(*) > 1
+),
+-- What each row says of its sale.
+said AS NOT MATERIALIZED (
     SELECT sale_id, partner, partner_account, transaction_id, line_id, kind, reason, partner_program_id, program_id,
-        occurred_at, occurred_precision_seconds, currency,
-        -- A sale of corrections only has no original.
-        is_reduction OR is_correction AS is_reduction,
-        occurred_at + INTERVAL 1 SECOND * GREATEST(occurred_precision_seconds, 0) AS occurred_until
+        occurred_at, occurred_precision_seconds, currency, is_moved, is_reduction, is_correction,
+        CASE WHEN NOT is_reduction AND NOT is_moved THEN click_ref END AS click_ref,
+        CASE WHEN is_reduction THEN click_ref END AS reduction_click_ref,
+        CASE WHEN NOT is_moved THEN order_ref END AS order_ref,
+        CASE WHEN NOT is_reduction AND NOT is_moved THEN partner_clicked_at END AS partner_clicked_at,
+        CASE WHEN NOT is_reduction AND NOT is_moved THEN partner_clicked_precision_seconds END
+            AS partner_clicked_precision_seconds,
+        CAST(CASE WHEN status IS DISTINCT FROM 'declined' THEN 1 ELSE 0 END AS BIGINT) AS standing_count,
+        CASE WHEN status IS DISTINCT FROM 'declined' THEN sale_amount ELSE 0 END AS net_sale_amount,
+        CASE WHEN status IS DISTINCT FROM 'declined' THEN commission_amount ELSE 0 END AS net_commission_amount,
+        CASE WHEN NOT is_correction AND NOT is_moved THEN first_sale_amount ELSE 0 END AS first_sale_amount,
+        CASE WHEN NOT is_moved THEN first_sale_amount ELSE 0 END AS first_net_amount
     FROM current_row
+),
+lead_row AS (
+    SELECT r.sale_id, r.partner, r.partner_account, r.transaction_id, r.line_id, r.kind, r.reason, r.partner_program_id,
+        r.program_id, r.occurred_at, r.occurred_precision_seconds, r.currency, r.is_reduction, r.is_correction
+    FROM said AS r
+    SEMI JOIN several AS s ON s.sale_id = r.sale_id
     QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY sale_id
+        PARTITION BY r.sale_id
         ORDER BY is_moved, is_reduction, is_correction, occurred_at, transaction_id, line_id
     ) = 1
 ),
 total AS (
-    SELECT sale_id,
-        COUNT(DISTINCT click_ref) FILTER (WHERE NOT is_reduction AND NOT is_moved) AS ref_count,
-        MIN(click_ref) FILTER (WHERE NOT is_reduction AND NOT is_moved) AS click_ref,
-        MIN(click_ref) FILTER (WHERE is_reduction) AS reduction_click_ref,
-        MIN(order_ref) FILTER (WHERE NOT is_moved) AS order_ref,
-        MIN(partner_clicked_at) FILTER (WHERE NOT is_reduction AND NOT is_moved) AS partner_clicked_at,
-        MAX(partner_clicked_precision_seconds) FILTER (WHERE NOT is_reduction AND NOT is_moved)
-            AS partner_clicked_precision_seconds,
-        COUNT(DISTINCT currency) AS currency_count,
-        COUNT(*) FILTER (WHERE status IS DISTINCT FROM 'declined') AS standing_count,
-        CAST(COALESCE(SUM(sale_amount) FILTER (WHERE status IS DISTINCT FROM 'declined'), 0) AS DECIMAL(18, 4))
-            AS net_sale_amount,
-        CAST(COALESCE(SUM(commission_amount) FILTER (WHERE status IS DISTINCT FROM 'declined'), 0) AS DECIMAL(18, 4))
-            AS net_commission_amount,
-        CAST(COALESCE(SUM(first_sale_amount) FILTER (WHERE NOT is_correction AND NOT is_moved), 0) AS DECIMAL(18, 4))
-            AS first_sale_amount,
-        CAST(COALESCE(SUM(first_sale_amount) FILTER (WHERE NOT is_moved), 0) AS DECIMAL(18, 4)) AS first_net_amount
-    FROM current_row
-    GROUP BY sale_id
+    SELECT r.sale_id,
+        COALESCE(MIN(click_ref) <> MAX(click_ref), FALSE) AS is_ref_mixed,
+        MIN(click_ref) AS click_ref,
+        MIN(reduction_click_ref) AS reduction_click_ref,
+        MIN(order_ref) AS order_ref,
+        MIN(partner_clicked_at) AS partner_clicked_at,
+        MAX(partner_clicked_precision_seconds) AS partner_clicked_precision_seconds,
+        COALESCE(MIN(currency) <> MAX(currency), FALSE) AS is_currency_mixed,
+        CAST(SUM(standing_count) AS BIGINT) AS standing_count,
+        CAST(SUM(net_sale_amount) AS DECIMAL(18, 4)) AS net_sale_amount,
+        CAST(SUM(net_commission_amount) AS DECIMAL(18, 4)) AS net_commission_amount,
+        CAST(SUM(first_sale_amount) AS DECIMAL(18, 4)) AS first_sale_amount,
+        CAST(SUM(first_net_amount) AS DECIMAL(18, 4)) AS first_net_amount
+    FROM said AS r
+    SEMI JOIN several AS s ON s.sale_id = r.sale_id
+    GROUP BY r.sale_id
 ),
-resolved AS (
-    SELECT l.sale_id, p.program_id, p.merchant_id, p.currency AS program_currency, p.commission_rate, p.lookback_days,
-        p.validation_days
+grouped AS NOT MATERIALIZED (
+    SELECT r.sale_id, r.partner, r.partner_account, r.transaction_id, r.line_id, r.kind, r.reason, r.partner_program_id,
+        r.program_id, r.occurred_at, r.occurred_precision_seconds, r.currency, r.is_reduction, r.is_correction,
+        FALSE AS is_ref_mixed, r.click_ref, r.reduction_click_ref, r.order_ref, r.partner_clicked_at,
+        r.partner_clicked_precision_seconds, FALSE AS is_currency_mixed, r.standing_count,
+        CAST(r.net_sale_amount AS DECIMAL(18, 4)) AS net_sale_amount,
+        CAST(r.net_commission_amount AS DECIMAL(18, 4)) AS net_commission_amount,
+        CAST(r.first_sale_amount AS DECIMAL(18, 4)) AS first_sale_amount,
+        CAST(r.first_net_amount AS DECIMAL(18, 4)) AS first_net_amount
+    FROM said AS r
+    ANTI JOIN several AS s ON s.sale_id = r.sale_id
+    UNION ALL
+    SELECT l.sale_id, l.partner, l.partner_account, l.transaction_id, l.line_id, l.kind, l.reason, l.partner_program_id,
+        l.program_id, l.occurred_at, l.occurred_precision_seconds, l.currency, l.is_reduction, l.is_correction,
+        t.is_ref_mixed, t.click_ref, t.reduction_click_ref, t.order_ref, t.partner_clicked_at,
+        t.partner_clicked_precision_seconds, t.is_currency_mixed, t.standing_count, t.net_sale_amount,
+        t.net_commission_amount, t.first_sale_amount, t.first_net_amount
     FROM lead_row AS l
     JOIN total AS t ON t.sale_id = l.sale_id
+),
+changed_program AS (
+    SELECT partner, partner_program_id FROM program GROUP BY partner, partner_program_id HAVING COUNT(*) > 1
+),
+lasting AS (
+    SELECT p.partner, p.partner_program_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days,
+        p.validation_days, p.valid_from, p.valid_until
+    FROM program AS p
+    ANTI JOIN changed_program AS c ON c.partner = p.partner AND c.partner_program_id = p.partner_program_id
+),
+resolved AS (
+    SELECT g.sale_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days, p.validation_days
+    FROM grouped AS g
+    SEMI JOIN changed_program AS c ON c.partner = g.partner AND c.partner_program_id = g.partner_program_id
     JOIN program AS p
-        ON p.partner = l.partner AND p.partner_program_id = l.partner_program_id
-        AND (l.program_id IS NULL OR l.program_id = p.program_id)
-    WHERE (p.valid_from <= l.occurred_at AND (p.valid_until IS NULL OR l.occurred_at < p.valid_until))
-        OR (p.valid_from <= t.partner_clicked_at AND (p.valid_until IS NULL OR t.partner_clicked_at < p.valid_until))
+        ON p.partner = g.partner AND p.partner_program_id = g.partner_program_id
+        AND (g.program_id IS NULL OR g.program_id = p.program_id)
+    WHERE (p.valid_from <= g.occurred_at AND (p.valid_until IS NULL OR g.occurred_at < p.valid_until))
+        OR (p.valid_from <= g.partner_clicked_at AND (p.valid_until IS NULL OR g.partner_clicked_at < p.valid_until))
     QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY l.sale_id
-        ORDER BY CASE WHEN p.valid_from <= l.occurred_at AND (p.valid_until IS NULL OR l.occurred_at < p.valid_until)
+        PARTITION BY g.sale_id
+        ORDER BY CASE WHEN p.valid_from <= g.occurred_at AND (p.valid_until IS NULL OR g.occurred_at < p.valid_until)
             THEN 0 ELSE 1 END, p.valid_from DESC, p.program_id
     ) = 1
 )
-SELECT l.sale_id, l.partner, l.partner_account, l.transaction_id, l.line_id, l.kind, l.partner_program_id,
-    l.program_id AS told_program_id, r.program_id, r.merchant_id, r.program_currency, r.commission_rate,
-    r.lookback_days, r.validation_days, l.occurred_at, l.occurred_until, l.occurred_precision_seconds, l.currency,
-    l.is_reduction,
-    l.kind IN ('bonus', 'adjustment') OR COALESCE(l.reason, '') IN ('coupon', 'cross_device') AS is_click_unexpected,
-    t.ref_count > 1 AS is_ref_mixed, t.click_ref, t.reduction_click_ref, t.order_ref, t.partner_clicked_at,
-    t.partner_clicked_precision_seconds, t.currency_count > 1 AS is_currency_mixed, t.standing_count,
-    t.net_sale_amount, t.net_commission_amount, t.first_sale_amount, t.first_net_amount
-FROM lead_row AS l
-JOIN total AS t ON t.sale_id = l.sale_id
-LEFT JOIN resolved AS r ON r.sale_id = l.sale_id
-ORDER BY l.sale_id
+SELECT g.sale_id, g.partner, g.partner_account, g.transaction_id, g.line_id, g.kind, g.partner_program_id,
+    g.program_id AS told_program_id, COALESCE(r.program_id, p.program_id) AS program_id,
+    COALESCE(r.merchant_id, p.merchant_id) AS merchant_id, COALESCE(r.currency, p.currency) AS program_currency,
+    COALESCE(r.commission_rate, p.commission_rate) AS commission_rate,
+    COALESCE(r.lookback_days, p.lookback_days) AS lookback_days,
+    COALESCE(r.validation_days, p.validation_days) AS validation_days, g.occurred_at,
+    g.occurred_at + INTERVAL 1 SECOND * GREATEST(g.occurred_precision_seconds, 0) AS occurred_until,
+    g.occurred_precision_seconds, g.currency,
+    -- A sale of corrections only has no original.
+    g.is_reduction OR g.is_correction AS is_reduction,
+    g.kind IN ('bonus', 'adjustment') OR COALESCE(g.reason, '') IN ('coupon', 'cross_device') AS is_click_unexpected,
+    g.is_ref_mixed, g.click_ref, g.reduction_click_ref, g.order_ref, g.partner_clicked_at,
+    g.partner_clicked_precision_seconds, g.is_currency_mixed, g.standing_count, g.net_sale_amount,
+    g.net_commission_amount, g.first_sale_amount, g.first_net_amount
+FROM grouped AS g
+LEFT JOIN lasting AS p
+    ON p.partner = g.partner AND p.partner_program_id = g.partner_program_id
+    AND (g.program_id IS NULL OR g.program_id = p.program_id)
+    AND ((p.valid_from <= g.occurred_at AND (p.valid_until IS NULL OR g.occurred_at < p.valid_until))
+        OR (p.valid_from <= g.partner_clicked_at
+            AND (p.valid_until IS NULL OR g.partner_clicked_at < p.valid_until)))
+LEFT JOIN resolved AS r ON r.sale_id = g.sale_id
+ORDER BY g.sale_id

@@ -55,7 +55,7 @@ disputed AS (
 settled AS (
     SELECT t.sale_id, t.rule, t.click_id, t.clicked_at, t.member_id FROM settled_match AS t WHERE t.rule <> 'decision'
 )
-SELECT s.sale_id, s.partner, s.partner_account, m.program_id, m.merchant_id, s.order_ref, s.occurred_at, y.sale_on,
+SELECT m.sale_id, m.partner, m.partner_account, m.program_id, m.merchant_id, m.order_ref, m.occurred_at, y.sale_on,
     CASE WHEN a.kind = 'accept_click' OR p.sale_id IS NOT NULL THEN 'matched' ELSE m.outcome END AS outcome,
     CASE WHEN a.kind = 'accept_click' THEN 'decision' WHEN p.sale_id IS NOT NULL THEN p.rule ELSE m.rule END AS rule,
     CASE WHEN a.kind = 'accept_click' THEN a.click_id WHEN p.sale_id IS NOT NULL THEN p.click_id ELSE m.click_id END
@@ -68,12 +68,11 @@ SELECT s.sale_id, s.partner, s.partner_account, m.program_id, m.merchant_id, s.o
         -- A losing duplicate earns only if a person answered that very break by accepting a click.
         AND (d.sale_id IS NULL OR (x.sale_id IS NULL AND COALESCE(a.kind, '') = 'accept_click')) AS earns_cashback,
     h.sale_id IS NOT NULL AS is_payout_held
-FROM grouped_sale AS s
-JOIN sale_match AS m ON m.sale_id = s.sale_id
-JOIN sale_day AS y ON y.sale_id = s.sale_id
-LEFT JOIN accepted_click AS a ON a.sale_id = s.sale_id
-LEFT JOIN settled AS p ON p.sale_id = s.sale_id
-LEFT JOIN duplicate AS d ON d.sale_id = s.sale_id
-LEFT JOIN disputed AS x ON x.sale_id = s.sale_id
-LEFT JOIN held AS h ON h.sale_id = s.sale_id
-ORDER BY s.sale_id
+FROM sale_match AS m
+JOIN sale_day AS y ON y.occurred_at = m.occurred_at
+LEFT JOIN accepted_click AS a ON a.sale_id = m.sale_id
+LEFT JOIN settled AS p ON p.sale_id = m.sale_id
+LEFT JOIN duplicate AS d ON d.sale_id = m.sale_id
+LEFT JOIN disputed AS x ON x.sale_id = m.sale_id
+LEFT JOIN held AS h ON h.sale_id = m.sale_id
+ORDER BY m.sale_id

@@ -1,9 +1,11 @@
 -- purpose: what the rules alone say of each sale: its click and the rule, or why there is none.
 -- grain: one sale.
--- reads: grouped_sale, exact_click, candidate_click, seal.
+-- reads: grouped_sale, exact_click, program, candidate_click, seal.
 -- key: sale_id.
 -- The first rule that names exactly one click is believed or contradicted; none after it is asked. Rules that need
--- uniqueness, and the verdict that there is no click, wait until all clicks they could be about are in.
+-- uniqueness, and the verdict that there is no click, wait until all clicks they could be about are in. The program agrees
+-- with the exact click if the click's was, at the click or at the sale, what the partner's program number meant. What is
+-- asked of all sales afterwards is told here again, so that nobody needs to join all of them once more.
 WITH sealed AS (
     SELECT MIN(sealed_until) AS sealed_until FROM seal
 ),
@@ -31,24 +33,72 @@ doubted AS (
     WHERE click_count > 1
     GROUP BY sale_id
 ),
-judged AS (
-    SELECT s.sale_id, s.partner_account, s.is_reduction, s.kind, s.is_ref_mixed, s.is_click_unexpected, s.click_ref, s.occurred_at,
-        s.occurred_until, s.program_id AS sale_program_id, s.partner,
-        CASE WHEN e.sale_id IS NOT NULL THEN 'click_ref' ELSE b.rule END AS rule,
-        e.sale_id IS NOT NULL AS is_exact,
-        COALESCE(e.click_id, b.click_id) AS click_id,
-        COALESCE(e.click_program_id, b.program_id) AS click_program_id,
-        COALESCE(e.member_id, b.member_id) AS member_id,
-        COALESCE(e.clicked_at, b.clicked_at) AS clicked_at,
-        CASE WHEN e.sale_id IS NOT NULL THEN e.is_program_agreed
+asked AS NOT MATERIALIZED (
+    SELECT s.*, CASE WHEN NOT s.is_ref_mixed THEN s.click_ref END AS exact_ref FROM grouped_sale AS s
+),
+changed_program AS (
+    SELECT partner, partner_program_id FROM program GROUP BY partner, partner_program_id HAVING COUNT(*) > 1
+),
+-- Most programs never changed: which of its states held is asked of the others only.
+lasting AS (
+    SELECT p.partner, p.partner_program_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days,
+        p.validation_days, p.valid_from, p.valid_until
+    FROM program AS p
+    ANTI JOIN changed_program AS c ON c.partner = p.partner AND c.partner_program_id = p.partner_program_id
+),
+agreed AS (
+    SELECT s.sale_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days, p.validation_days
+    FROM asked AS s
+    SEMI JOIN changed_program AS n ON n.partner = s.partner AND n.partner_program_id = s.partner_program_id
+    JOIN exact_click AS e ON e.click_id = s.exact_ref AND e.partner = s.partner
+    JOIN program AS p
+        ON p.program_id = e.program_id AND p.partner = s.partner AND p.partner_program_id = s.partner_program_id
+    WHERE (s.told_program_id IS NULL OR s.told_program_id = p.program_id)
+        AND ((p.valid_from <= e.clicked_at AND (p.valid_until IS NULL OR e.clicked_at < p.valid_until))
+            OR (p.valid_from <= s.occurred_at AND (p.valid_until IS NULL OR s.occurred_at < p.valid_until)))
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY s.sale_id
+        ORDER BY CASE WHEN p.valid_from <= e.clicked_at AND (p.valid_until IS NULL OR e.clicked_at < p.valid_until)
+            THEN 0 ELSE 1 END, p.valid_from DESC
+    ) = 1
+),
+named AS NOT MATERIALIZED (
+    SELECT s.*, e.click_id AS exact_click_id, e.program_id AS exact_program_id, e.member_id AS exact_member_id,
+        e.clicked_at AS exact_clicked_at,
+        COALESCE(a.program_id, p.program_id) AS agreed_program_id,
+        COALESCE(a.merchant_id, p.merchant_id) AS agreed_merchant_id,
+        COALESCE(a.currency, p.currency) AS agreed_currency,
+        COALESCE(a.commission_rate, p.commission_rate) AS agreed_rate,
+        COALESCE(a.lookback_days, p.lookback_days) AS agreed_lookback_days,
+        COALESCE(a.validation_days, p.validation_days) AS agreed_validation_days
+    FROM asked AS s
+    LEFT JOIN exact_click AS e ON e.click_id = s.exact_ref
+    LEFT JOIN lasting AS p
+        ON p.partner = s.partner AND p.partner_program_id = s.partner_program_id AND p.program_id = e.program_id
+        AND e.partner = s.partner AND (s.told_program_id IS NULL OR s.told_program_id = p.program_id)
+        AND ((p.valid_from <= e.clicked_at AND (p.valid_until IS NULL OR e.clicked_at < p.valid_until))
+            OR (p.valid_from <= s.occurred_at AND (p.valid_until IS NULL OR s.occurred_at < p.valid_until)))
+    LEFT JOIN agreed AS a ON a.sale_id = s.sale_id
+),
+judged AS NOT MATERIALIZED (
+    SELECT s.sale_id, s.partner, s.partner_account, s.kind, s.order_ref, s.click_ref, s.currency, s.is_reduction,
+        s.is_ref_mixed, s.is_currency_mixed, s.is_click_unexpected, s.occurred_at, s.occurred_until, s.standing_count,
+        s.net_sale_amount, s.net_commission_amount, s.program_id AS sale_program_id,
+        CASE WHEN s.exact_click_id IS NOT NULL THEN 'click_ref' ELSE b.rule END AS rule,
+        s.exact_click_id IS NOT NULL AS is_exact,
+        COALESCE(s.exact_click_id, b.click_id) AS click_id,
+        COALESCE(s.exact_program_id, b.program_id) AS click_program_id,
+        COALESCE(s.exact_member_id, b.member_id) AS member_id,
+        COALESCE(s.exact_clicked_at, b.clicked_at) AS clicked_at,
+        CASE WHEN s.exact_click_id IS NOT NULL THEN s.agreed_program_id IS NOT NULL
             ELSE b.program_id = s.program_id AND b.partner = s.partner END AS is_program_agreed,
-        COALESCE(e.is_program_agreed, FALSE) AS is_click_program,
-        CASE WHEN e.is_program_agreed THEN e.click_program_id ELSE s.program_id END AS program_id,
-        CASE WHEN e.is_program_agreed THEN e.merchant_id ELSE s.merchant_id END AS merchant_id,
-        CASE WHEN e.is_program_agreed THEN e.program_currency ELSE s.program_currency END AS program_currency,
-        CASE WHEN e.is_program_agreed THEN e.commission_rate ELSE s.commission_rate END AS commission_rate,
-        CASE WHEN e.is_program_agreed THEN e.lookback_days ELSE s.lookback_days END AS lookback_days,
-        CASE WHEN e.is_program_agreed THEN e.validation_days ELSE s.validation_days END AS validation_days,
+        CASE WHEN s.agreed_program_id IS NOT NULL THEN s.agreed_program_id ELSE s.program_id END AS program_id,
+        CASE WHEN s.agreed_program_id IS NOT NULL THEN s.agreed_merchant_id ELSE s.merchant_id END AS merchant_id,
+        CASE WHEN s.agreed_program_id IS NOT NULL THEN s.agreed_currency ELSE s.program_currency END AS program_currency,
+        CASE WHEN s.agreed_program_id IS NOT NULL THEN s.agreed_rate ELSE s.commission_rate END AS commission_rate,
+        CASE WHEN s.agreed_program_id IS NOT NULL THEN s.agreed_lookback_days ELSE s.lookback_days END AS lookback_days,
+        CASE WHEN s.agreed_program_id IS NOT NULL THEN s.agreed_validation_days ELSE s.validation_days END
+            AS validation_days,
         d.click_count AS doubt_count, d.rule AS doubt_rule,
         COALESCE(z.sealed_until >= GREATEST(
             s.occurred_until,
@@ -58,9 +108,8 @@ judged AS (
                     s.occurred_until)
                 ELSE s.occurred_until END
         ), FALSE) AS is_sealed
-    FROM grouped_sale AS s
+    FROM named AS s
     CROSS JOIN sealed AS z
-    LEFT JOIN exact_click AS e ON e.sale_id = s.sale_id
     LEFT JOIN believed AS b ON b.sale_id = s.sale_id
     LEFT JOIN doubted AS d ON d.sale_id = s.sale_id
 ),
@@ -89,8 +138,11 @@ said AS (
         END AS verdict
     FROM timed AS t
 )
-SELECT sale_id, partner_account, program_id, merchant_id, program_currency, commission_rate, lookback_days,
-    validation_days, occurred_at,
+SELECT sale_id, partner, partner_account, order_ref, currency, is_currency_mixed, is_reduction, standing_count,
+    net_commission_amount,
+    CASE WHEN kind = 'sale'
+        THEN CAST(commission_rate * CAST(net_sale_amount AS DECIMAL(28, 4)) AS DECIMAL(28, 10)) END AS rate_amount,
+    program_id, merchant_id, program_currency, commission_rate, lookback_days, validation_days, occurred_at,
     CASE WHEN verdict IS NULL THEN 'matched' WHEN verdict = 'waiting' THEN 'waiting' ELSE 'unmatched' END AS outcome,
     CASE WHEN verdict IS NULL THEN rule END AS rule,
     CASE WHEN verdict IS NULL THEN click_id END AS click_id,

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.core.engine import Engine, _answer, query_text, register
+from etl.core.engine import SMALL_ROWS_MAX, Derived, Engine, _answer, query_text, register
+from etl.core.schemas import CLICK
 from etl.core.target import POSTED
 
 
@@ -114,3 +115,30 @@ sys.exit(os.waitpid(child, 0)[1])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_what_is_derived_stays_with_the_engine_in_no_order_and_is_handed_out_in_its_querys() -> None:
+    engine = Engine(threads=1)
+    count = 2 * SMALL_ROWS_MAX
+    ids = [f"c{number:06}" for number in reversed(range(count))]
+    click = pa.table([ids, ids, ids, ids, pa.nulls(count, pa.timestamp("us"))], names=CLICK.names)
+    derived = engine.derive("reconcile/click", {"tracked_click": pa.concat_tables([click, click])})
+    assert isinstance(derived, Derived)
+    assert engine.count(derived) == count
+    again = engine.derive("reconcile/click", {"tracked_click": derived})
+    schema = pa.schema([CLICK.field("click_id"), CLICK.field("member_id")])
+    batches = list(engine.batches(again, schema))
+    assert all(batch.schema.equals(schema) for batch in batches)
+    assert pa.Table.from_batches(batches)["click_id"].to_pylist() == ids[::-1]
+    assert engine.table(derived).equals(engine.run("reconcile/click", {"tracked_click": click}))
+
+    def kept() -> list[tuple[str]]:
+        with engine.connect() as connection:
+            return connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+
+    before = len(kept())
+    del derived, again
+    assert len(kept()) == before - 2
+    few = engine.derive("reconcile/click", {"tracked_click": click.slice(0, 10)})
+    assert isinstance(few, pa.Table)
+    assert sum(batch.num_rows for batch in engine.batches(few, schema)) == 10

@@ -107,7 +107,7 @@ def test_all_but_reconcile_and_accrue_runs_here_and_starts_no_spark() -> None:
         "reconcile/prepare/folded_ref",
         {
             "grouped_sale": pa.table({"sale_id": ["s"], "click_ref": ["A%2Bb "]}),
-            "exact_click": pa.table({"sale_id": pa.array([], pa.string())}),
+            "exact_click": pa.table({"click_id": pa.array([], pa.string())}),
         },
     )
     assert rows["ref_folded"].to_pylist() == ["a+b"]

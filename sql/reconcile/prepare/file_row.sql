@@ -4,16 +4,39 @@
 -- key: partner_account, transaction_id, line_id.
 -- The reversal model is read off the rows: a row that names its original belongs to it; a negative row that names none
 -- belongs to the sale of its program and order, if there is one.
-WITH latest AS (
-    SELECT t.*, sale_amount < 0 OR commission_amount < 0 AS is_reduction,
-        kind = 'adjustment' AND original_transaction_id IS NOT NULL AS is_named_change
+WITH twice AS (
+    SELECT partner_account, transaction_id, line_id
+    FROM transaction_row
+    GROUP BY partner_account, transaction_id, line_id
+    HAVING COUNT(*) > 1
+),
+newest AS (
+    SELECT t.*
     FROM transaction_row AS t
+    SEMI JOIN twice AS w
+        ON w.partner_account = t.partner_account AND w.transaction_id = t.transaction_id AND w.line_id = t.line_id
     QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY partner_account, transaction_id, line_id
+        PARTITION BY t.partner_account, t.transaction_id, t.line_id
         ORDER BY coalesce(modified_at, processed_at, occurred_at) DESC, delivery_id DESC, row_number DESC, content_hash
     ) = 1
 ),
-ordered AS (
+-- Few keys come twice: only they are put in order.
+latest AS NOT MATERIALIZED (
+    SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref,
+        partner_program_id, program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
+        occurred_precision_seconds, processed_at, status, partner_paid, reason, sale_amount, commission_amount, currency,
+        sale_amount < 0 OR commission_amount < 0 AS is_reduction,
+        kind = 'adjustment' AND original_transaction_id IS NOT NULL AS is_named_change
+    FROM (
+        SELECT t.* FROM transaction_row AS t
+        ANTI JOIN twice AS w
+            ON w.partner_account = t.partner_account AND w.transaction_id = t.transaction_id AND w.line_id = t.line_id
+        UNION ALL
+        SELECT n.* FROM newest AS n
+    ) AS u
+),
+-- The sales that a negative row without an original may belong to.
+ordered AS MATERIALIZED (
     SELECT partner_account, partner_program_id, order_ref, min(transaction_id) AS transaction_id
     FROM latest AS t
     WHERE NOT is_reduction AND order_ref IS NOT NULL
@@ -24,7 +47,7 @@ ordered AS (
         )
     GROUP BY partner_account, partner_program_id, order_ref
 ),
-named AS (
+named AS NOT MATERIALIZED (
     SELECT l.*,
         l.partner_account || ':' || CASE
             WHEN l.original_transaction_id IS NOT NULL THEN l.original_transaction_id

@@ -6,7 +6,7 @@
 WITH residue AS (
     SELECT s.click_ref, s.partner_clicked_at, s.partner_clicked_precision_seconds
     FROM grouped_sale AS s
-    ANTI JOIN exact_click AS e ON e.sale_id = s.sale_id
+    ANTI JOIN exact_click AS e ON e.click_id = s.click_ref
     WHERE NOT s.is_reduction
 ),
 told_hour AS (

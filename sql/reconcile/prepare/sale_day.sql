@@ -1,7 +1,10 @@
--- purpose: the day of a sale in the books' zone.
--- grain: one sale.
+-- purpose: the day in the books' zone of the instants at which sales were made.
+-- grain: one instant.
 -- reads: grouped_sale. Parameter books_zone.
--- key: sale_id.
-SELECT sale_id, CAST(occurred_at AT TIME ZONE 'UTC' AT TIME ZONE $books_zone AS DATE) AS sale_on
-FROM grouped_sale
-ORDER BY sale_id
+-- key: occurred_at.
+WITH told AS (
+    SELECT DISTINCT occurred_at FROM grouped_sale
+)
+SELECT occurred_at, CAST(occurred_at AT TIME ZONE 'UTC' AT TIME ZONE $books_zone AS DATE) AS sale_on
+FROM told
+ORDER BY occurred_at

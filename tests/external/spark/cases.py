@@ -65,7 +65,10 @@ def together(cases: Iterable[QueryCase]) -> Iterator[QueryCase]:
 def _side_by_side(tables: list[pa.Table]) -> pa.Table:
     schema = tables[0].schema
     if not _IDS & set(schema.names):
-        # Reference data of no world in particular: lengths, currencies, rates. The first world's stand for all.
+        # Reference data of no world in particular: lengths, currencies, rates. The first world's stand for all, but of
+        # days every world has its own instants.
+        if "sale_on" in schema.names:
+            return pa.concat_tables(tables).group_by(schema.names).aggregate([]).select(schema.names).cast(schema)
         return _marked(tables[0], 0)
     return pa.concat_tables([_marked(table.cast(schema), number) for number, table in enumerate(tables)])
 
