@@ -6,7 +6,7 @@ Great Expectations is imported when the first check runs, and never before: it c
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
 from etl.core.errors import Stop
@@ -24,7 +25,19 @@ if TYPE_CHECKING:
 
 EXPECTATIONS = Path(__file__).resolve().parent.parent.parent / "expectations"
 BATCH_ROWS_MAX = 500_000
+VALUES_MAX = 1_000
+"""So many values of a column, and no more, are asked of once each instead of row by row."""
+
 _SHOWN_VALUES = 5
+_PLACE = "place_of_row"
+# What these say of a value hangs on nothing but the value: not on other rows, nor on how many there are.
+_OF_ONE_VALUE = frozenset(
+    f"expect_column_{words}"
+    for words in (
+        "values_to_not_be_null", "values_to_be_in_set", "values_to_not_be_in_set", "values_to_be_between",
+        "value_lengths_to_be_between", "value_lengths_to_equal", "values_to_match_regex", "values_to_not_match_regex",
+    )
+)  # fmt: skip
 
 
 class Severity(StrEnum):
@@ -101,23 +114,55 @@ def load_suite(table: str, partner: str | None = None, directory: Path = EXPECTA
 def run_checks(checks: Sequence[Check], table: pa.Table) -> list[Outcome]:
     """Return what each check found in `table`, which has a column `row_number`; in batches of `BATCH_ROWS_MAX` rows.
 
-    Raises Stop if an expectation is unknown or cannot be computed.
+    Of a column with few values each is asked once, where the check is about the value alone; what is said of it holds
+    for all rows that have it. Raises Stop if an expectation is unknown or cannot be computed.
     """
     failing: dict[str, list[int]] = {check.name: [] for check in checks}
     shown: dict[str, list[str]] = {check.name: [] for check in checks}
     if checks and table.num_rows:
         columns = sorted({str(check.kwargs["column"]) for check in checks})
-        needed = table.select(["row_number", *columns])
+        needed = table.select(["row_number", *columns]).combine_chunks()
         for start in range(0, needed.num_rows, BATCH_ROWS_MAX):
-            frame = _frame(needed.slice(start, BATCH_ROWS_MAX))
-            for name, number, value in _failures(checks, frame):
-                failing[name].append(number)
-                if len(shown[name]) < _SHOWN_VALUES:
-                    shown[name].append(value)
+            batch = needed.slice(start, BATCH_ROWS_MAX)
+            for check, places in _failing_rows(checks, batch):
+                failing[check.name] += batch["row_number"].take(places).to_pylist()
+                values = batch[str(check.kwargs["column"])].take(places[: _SHOWN_VALUES - len(shown[check.name])])
+                shown[check.name] += [str(value)[:200] for value in values.to_pylist()]
     return [
         Outcome(check, tuple(sorted(failing[check.name])), ", ".join(dict.fromkeys(shown[check.name])) or "as expected")
         for check in checks
     ]
+
+
+def _failing_rows(checks: Sequence[Check], batch: pa.Table) -> Iterator[tuple[Check, pa.Array]]:
+    """Yield the places of the rows of a batch that fail, in order, for each check that does not hold."""
+    encoded: dict[str, pa.DictionaryArray] = {}
+    if batch.num_rows > VALUES_MAX:
+        for name in {str(check.kwargs["column"]) for check in checks if check.expectation in _OF_ONE_VALUE}:
+            values = batch[name].combine_chunks().dictionary_encode(null_encoding="encode")
+            if len(values.dictionary) <= VALUES_MAX:
+                encoded[name] = values
+    of_values: list[Check] = []
+    of_rows: list[Check] = []
+    for check in checks:
+        is_asked_once = check.expectation in _OF_ONE_VALUE and str(check.kwargs["column"]) in encoded
+        (of_values if is_asked_once else of_rows).append(check)
+    if of_values:
+        for check, places in _failures(of_values, _values(encoded)):
+            values = encoded[str(check.kwargs["column"])]
+            yield check, pc.indices_nonzero(pc.is_in(values.indices, places.cast(values.indices.type))).cast(pa.int64())
+    if of_rows:
+        yield from _failures(of_rows, batch.select(sorted({str(check.kwargs["column"]) for check in of_rows})))
+
+
+def _values(encoded: Mapping[str, pa.DictionaryArray]) -> pa.Table:
+    """Return the values of each column once, its first one again where another column has more."""
+    most = max(len(values.dictionary) for values in encoded.values())
+    columns = {}
+    for name, values in encoded.items():
+        count = len(values.dictionary)
+        columns[name] = values.dictionary.take(pa.array([*range(count), *([0] * (most - count))], pa.int64()))
+    return pa.table(columns)
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -167,24 +212,25 @@ def _check(path: Path, item: object) -> Check:
 def _frame(table: pa.Table) -> pd.DataFrame:
     import pandas
 
-    frame: pandas.DataFrame = table.to_pandas(types_mapper=pandas.ArrowDtype)
+    placed = table.append_column(_PLACE, pa.array(range(table.num_rows), pa.int64()))
+    frame: pandas.DataFrame = placed.to_pandas(types_mapper=pandas.ArrowDtype)
     return frame
 
 
-def _failures(checks: Sequence[Check], frame: pd.DataFrame) -> list[tuple[str, int, str]]:
-    """Return check name, row number and value of every failing row of one batch.
+def _failures(checks: Sequence[Check], table: pa.Table) -> Iterator[tuple[Check, pa.Array]]:
+    """Yield the places of the rows of a table that fail, in order, for each check that does not hold.
 
     All checks are asked first whether they hold, and those that do not then for their rows: to list none costs as much
     as to list many, and on most days every check holds.
     """
+    frame = _frame(table)
     failed = {result.expectation_config.meta["check"] for result in _asked(checks, frame, "BOOLEAN_ONLY")}
-    failures: list[tuple[str, int, str]] = []
-    broken = [check for check in checks if check.name in failed]
+    broken = {check.name: check for check in checks if check.name in failed}
     if broken:
-        complete: dict[str, object] = {"result_format": "COMPLETE", "unexpected_index_column_names": ["row_number"]}
-        for result in _asked(broken, frame, complete):
-            failures += _failing(result)
-    return failures
+        complete: dict[str, object] = {"result_format": "COMPLETE", "unexpected_index_column_names": [_PLACE]}
+        for result in _asked(list(broken.values()), frame, complete):
+            name = str(result.expectation_config.meta["check"])
+            yield broken[name], pa.array(_places(name, result), pa.int64())
 
 
 def _asked(checks: Sequence[Check], frame: pd.DataFrame, result_format: str | dict[str, object]) -> list[Any]:
@@ -231,10 +277,8 @@ def _great_expectations() -> tuple[Any, Any]:
     return asset.add_batch_definition_whole_dataframe("rows"), suite_of
 
 
-def _failing(result: Any) -> list[tuple[str, int, str]]:  # Great Expectations' result has no type of its own here.
-    name = str(result.expectation_config.meta["check"])
-    column = str(result.expectation_config.kwargs["column"])
+def _places(name: str, result: Any) -> list[int]:  # Great Expectations' result has no type of its own here.
     listed = result.result.get("unexpected_index_list")
     if not listed:
         raise Stop(f"check {name} lists no rows: use an expectation about the values of one column")
-    return [(name, int(row["row_number"]), str(row.get(column))[:200]) for row in listed]
+    return sorted(int(row[_PLACE]) for row in listed)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from etl.core.errors import Stop
-from etl.core.expectations import EXPECTATIONS, Check, Severity, load_suite, run_checks
+from etl.core.expectations import EXPECTATIONS, VALUES_MAX, Check, Severity, load_suite, run_checks
 from etl.core.schemas import TRANSACTION
 from etl.validate import release
 from tests.validate.desk import ACCOUNT, FACTS, FIRST_DAY, Desk, instant, row
@@ -286,3 +286,35 @@ def test_small_deliveries_checked_together_are_judged_as_they_are_alone(
     assert found == [(deliveries[2], 7, "status_known", "maybe")]
     assert "status_known" in desk.failed(deliveries[2])
     assert "status_known" not in {**desk.failed(deliveries[0]), **desk.failed(deliveries[1])}
+
+
+def test_a_value_asked_of_once_is_judged_as_it_is_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = VALUES_MAX + 500
+    table = pa.table(
+        {
+            "row_number": pa.array(range(1, count + 1), pa.int64()),
+            "status": pa.array([("pending", "approved", "maybe", None)[number % 4] for number in range(count)]),
+            "is_right": pa.array([(True, True, False, None)[number % 7 % 4] for number in range(count)]),
+            "seconds": pa.array([(0, 60, 100_000, None)[number % 5 % 4] for number in range(count)], pa.int32()),
+            "nothing": pa.array([None] * count, pa.string()),
+            "transaction_id": pa.array([f"{'x' * (number % 6)}{number}" for number in range(count)]),
+        }
+    )
+    checks = [
+        Check(f"{expectation}_{kwargs['column']}", f"expect_column_{expectation}", kwargs, Severity.REJECT, "r", "n")
+        for expectation, kwargs in (
+            ("values_to_be_in_set", {"column": "status", "value_set": ["pending", "approved"]}),
+            ("values_to_not_be_null", {"column": "status"}),
+            ("values_to_match_regex", {"column": "status", "regex": "^[ap]"}),
+            ("values_to_be_unique", {"column": "status"}),
+            ("values_to_be_in_set", {"column": "is_right", "value_set": [True]}),
+            ("values_to_be_between", {"column": "seconds", "min_value": 1, "max_value": 90_000}),
+            ("values_to_not_be_null", {"column": "nothing"}),
+            ("value_lengths_to_be_between", {"column": "nothing", "min_value": 1}),
+            ("value_lengths_to_be_between", {"column": "transaction_id", "max_value": 7}),
+        )
+    ]
+    found = run_checks(checks, table)
+    assert sum(not outcome.is_passed for outcome in found) == len(checks) - 1
+    monkeypatch.setattr("etl.core.expectations.VALUES_MAX", count)
+    assert run_checks(checks, table) == found
