@@ -1,4 +1,7 @@
-"""A Spark cluster of this machine's own: a standalone master and workers, processes on loopback, ended by their ids."""
+"""A Spark cluster of this machine's own: a standalone master and workers, or a server of Connect, on loopback.
+
+They are processes that are ended by their ids.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +24,7 @@ from etl.core.configuration import SparkSettings
 START_SECONDS = 90
 END_SECONDS = 15
 _PACKAGE = "org.apache.spark.deploy"
+_CONNECT = "org.apache.spark.sql.connect.service.SparkConnectServer"
 
 
 class NoCluster(RuntimeError):
@@ -41,8 +46,8 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, workers: int) -> Iterator[Cluster]:
-    """Yield a cluster of `workers` with one core each; its logs and scratch files lie under `folder`."""
+def cluster(folder: Path, workers: int, cores: int = 1) -> Iterator[Cluster]:
+    """Yield a cluster of `workers` with so many cores each; its logs and scratch files lie under `folder`."""
     port, screen = _free_port(), _free_port()
     started: list[subprocess.Popen[bytes]] = []
     with contextlib.ExitStack() as at_end:
@@ -54,12 +59,47 @@ def cluster(folder: Path, workers: int) -> Iterator[Cluster]:
             place = folder / f"worker{number}"
             started.append(
                 _started(
-                    place, "worker.Worker", "--port", "0", "--webui-port", "0", "--cores", "1", "--memory", "2g",
-                    "--work-dir", str(place), url,
+                    place, "worker.Worker", "--port", "0", "--webui-port", "0", "--cores", str(cores),
+                    "--memory", f"{2 * cores}g", "--work-dir", str(place), url,
                 )
             )  # fmt: skip
         _wait(folder, started, screen, workers)
         yield Cluster(url)
+
+
+@contextlib.contextmanager
+def connect_server(folder: Path) -> Iterator[str]:
+    """Yield the address of a server of Spark Connect with one core; its logs and scratch files lie under `folder`."""
+    port = _free_port()
+    options = {
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": str(port),
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+    }
+    words = [word for name, value in options.items() for word in ("--conf", f"{name}={value}")]
+    process = _process(
+        folder,
+        "connect",
+        "spark-submit",
+        *("--master", "local[1]", "--driver-memory", "1500m", "--class", _CONNECT, *words),
+    )
+    try:
+        until = time.monotonic() + START_SECONDS
+        while not _is_listening(port):
+            if time.monotonic() > until or process.poll() is not None:
+                said = (folder / "connect.log").read_text(errors="replace")[-1500:]
+                raise NoCluster(f"no server of Connect came up:\n{said}")
+            time.sleep(0.3)
+        yield f"sc://127.0.0.1:{port}"
+    finally:
+        _end([process])
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_port() -> int:
@@ -69,6 +109,10 @@ def _free_port() -> int:
 
 
 def _started(folder: Path, role: str, *arguments: str) -> subprocess.Popen[bytes]:
+    return _process(folder, role, "spark-class", f"{_PACKAGE}.{role}", "--host", "127.0.0.1", *arguments)
+
+
+def _process(folder: Path, name: str, program: str, *arguments: str) -> subprocess.Popen[bytes]:
     found = find_spec("pyspark")
     if found is None or found.origin is None:
         raise NoCluster("PySpark is not installed: install the extra tallyback[spark]")
@@ -80,10 +124,12 @@ def _started(folder: Path, role: str, *arguments: str) -> subprocess.Popen[bytes
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_LOCAL_DIRS": str(folder / "local"),
         "SPARK_DAEMON_MEMORY": "256m",
+        # What runs Python for a query must be the Python that wrote it.
+        "PYSPARK_PYTHON": sys.executable,
     }
-    with (folder / f"{role}.log").open("wb") as log:
+    with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
-            [str(home / "bin" / "spark-class"), f"{_PACKAGE}.{role}", "--host", "127.0.0.1", *arguments],
+            [str(home / "bin" / program), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import cached_property
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -15,7 +14,8 @@ import pyarrow as pa
 from etl.core.alias import moved_keys
 from etl.core.connector import ConnectorFacts
 from etl.core.context import Context
-from etl.core.engine import Files, Relation, SqlEngine
+from etl.core.engine import Objects, Relation, SqlEngine
+from etl.core.lake import Lake
 from etl.core.schemas import (
     ALIAS,
     CASHBACK_RULE,
@@ -76,7 +76,7 @@ class Given:
     """The small relations as they are, and the files of rows, clicks and conversions by name."""
 
     engine: SqlEngine
-    local: Callable[[str], Path]
+    lake: Lake
     day: date
     books_zone: str
     base_currency: str
@@ -98,9 +98,9 @@ class Given:
     truncated_lengths: tuple[int, ...]
     configuration_hash: str
 
-    def files(self, paths: Iterable[str], schema: pa.Schema) -> Files:
+    def files(self, paths: Iterable[str], schema: pa.Schema) -> Objects:
         """Return objects of the lake as one relation; a file of an older day lacks columns and tells none of them."""
-        return Files([self.local(path) for path in paths], schema)
+        return Objects(self.lake, list(paths), schema)
 
     def tracked_paths(self, relation: str) -> list[str]:
         """Return the files of clicks or conversions."""
@@ -186,7 +186,7 @@ def read_given(context: Context, connection: Connection, day: date, facts: Mappi
     }
     return Given(
         engine=context.engine,
-        local=context.lake.local,
+        lake=context.lake,
         day=day,
         books_zone=context.entity.books_zone,
         base_currency=context.entity.base_currency,

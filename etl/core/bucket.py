@@ -78,8 +78,11 @@ class BucketAccess:
         return tuple(each for each in (self.secret_access_key, self.session_token) if each is not None)
 
 
-def open_client(access: BucketAccess) -> S3Client:
-    """Return a client for the bucket; nothing is sent yet. Stop if what is given is no way to reach one."""
+def open_client(access: BucketAccess, signature: str | None = None) -> S3Client:
+    """Return a client for the bucket; nothing is sent yet. Stop if what is given is no way to reach one.
+
+    It signs as the bucket's endpoint wants it, unless `signature` names a way.
+    """
     quieten_wire_logs()
     with typed_errors(access, "opening"):
         session = boto3.session.Session(
@@ -94,6 +97,7 @@ def open_client(access: BucketAccess) -> S3Client:
             config=Config(
                 connect_timeout=access.connect_seconds,
                 read_timeout=access.read_seconds,
+                signature_version=signature,
                 retries={"mode": "standard", "total_max_attempts": access.attempts},
                 # A store of one's own seldom has a host name per bucket.
                 s3={"addressing_style": "auto" if access.endpoint_url is None else "path"},

@@ -26,6 +26,7 @@ import duckdb
 import pyarrow as pa
 
 from etl.core.errors import Stop
+from etl.core.lake import Lake
 
 # Folders of sql/ whose queries share macros, in a file of that name.
 _WITH_MACROS = frozenset({"parse", "ledger"})
@@ -49,6 +50,19 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
+class Objects:
+    """The same of objects of the lake: an engine asks for local copies, or reads them where the lake is."""
+
+    lake: Lake
+    paths: Sequence[str]
+    schema: pa.Schema
+
+    def files(self) -> Files:
+        """Return local files with what they hold, good until the lake's `release`."""
+        return Files([self.lake.local(path) for path in self.paths], self.schema)
+
+
+@dataclass(frozen=True, slots=True)
 class Derived:
     """The result of a query that stays where the engine is, as a relation for its next queries."""
 
@@ -58,7 +72,7 @@ class Derived:
 
 
 # PyArrow has no types of its own here, so the alias is a string to the checker.
-Relation: TypeAlias = "pa.Table | pa.RecordBatchReader | Path | Sequence[Path] | Files | Derived"
+Relation: TypeAlias = "pa.Table | pa.RecordBatchReader | Path | Sequence[Path] | Files | Objects | Derived"
 Parameter = str | int | bool | date | datetime | Decimal | None
 
 
@@ -311,6 +325,8 @@ def register(connection: duckdb.DuckDBPyConnection, name: str, relation: Relatio
     if isinstance(relation, pa.Table | pa.RecordBatchReader):
         connection.register(name, relation)
         return
+    if isinstance(relation, Objects):
+        relation = relation.files()
     if isinstance(relation, Files):
         if not relation.paths:
             connection.register(name, relation.schema.empty_table())

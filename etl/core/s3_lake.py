@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 PART_BYTES = 16 * 1024 * 1024
 """What is in memory of a file that goes up; a smaller file goes up in one request."""
 PARTS_MAX = 10_000
+SIGNED_SECONDS = 24 * 3600
+"""How long others may read what was signed for them: longer than a stage takes."""
 _PIECE_BYTES = 1024 * 1024
 _RESUMES_MAX = 5
 _SHA256 = "sha256"
@@ -60,6 +62,7 @@ class S3Lake:
         self._client_of: tuple[int, S3Client] | None = None
         self._held: dict[str, Path] = {}
         self._held_process = 0
+        self._signing: S3Client | None = None
 
     def __repr__(self) -> str:
         return f"S3Lake(s3://{self.access.bucket}/{self.prefix})"
@@ -121,6 +124,18 @@ class S3Lake:
         if self._client_of is None or self._client_of[0] != os.getpid():
             self._client_of = (os.getpid(), open_client(self.access))
         return self._client_of[1]
+
+    def signed_url(self, path: str) -> str:
+        """Return a URL that whoever holds it can read the object from for a day; nothing is asked of the bucket."""
+        # Without a region boto3 would sign URLs the old way, which buckets that encrypt by key refuse.
+        client = open_client(self.access, "s3v4") if self._signing is None else self._signing
+        self._signing = client
+        with self._typed(f"signing {path}"):
+            return client.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": self.access.bucket, "Key": self.key_of(checked_path(path))},
+                ExpiresIn=SIGNED_SECONDS,
+            )
 
     def key_of(self, path: str) -> str:
         """Return the key under which the bucket holds the object `path`."""

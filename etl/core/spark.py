@@ -22,14 +22,19 @@ from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 
+from etl.core import object_reader
 from etl.core.configuration import SparkSettings
 from etl.core.dialect import order_of, relations_of, to_spark
-from etl.core.engine import BATCH_ROWS, Derived, Engine, Files, Parameter, Relation, does_not_fit, query_text
+from etl.core.engine import BATCH_ROWS, Derived, Engine, Files, Objects, Parameter, Relation, does_not_fit, query_text
 from etl.core.errors import Retry, Stop
+from etl.core.lake import missing as missing_object
+from etl.core.lake import other_bytes
+from etl.core.s3_lake import S3Lake, promised_sha256
 
 if TYPE_CHECKING:
     import duckdb
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 JAVA_MIN = 17
 MASTERS = "local[N], spark://host:port, sc://host:port (Connect), k8s://https://host:port, yarn"
@@ -47,6 +52,9 @@ _NO_FIT = frozenset(
         "NUMERIC_OUT_OF_SUPPORTED_RANGE", "NUMERIC_VALUE_OUT_OF_RANGE",
     }
 )  # fmt: skip
+_OBJECT_PROBLEM = re.compile(
+    rf"object (\S+) ({object_reader.DAMAGED}|{object_reader.MISSING}|{object_reader.REFUSED})\."
+)
 # What makes Spark say what DuckDB says. A decimal that needs more than 38 digits is an error, never a rounded one.
 _SEMANTICS = {
     "spark.sql.ansi.enabled": "true",
@@ -150,6 +158,10 @@ class SparkEngine:
         """Return a relation as Spark's, and its schema."""
         if isinstance(relation, Derived):
             return _frame_of(relation), relation.schema
+        if isinstance(relation, Objects):
+            if relation.paths and isinstance(relation.lake, S3Lake):
+                return _read_bucket(session, relation.lake, relation.paths, relation.schema), relation.schema
+            relation = relation.files()
         if isinstance(relation, Files) and not relation.paths:
             relation = relation.schema.empty_table()
         if isinstance(relation, pa.RecordBatchReader):
@@ -159,7 +171,8 @@ class SparkEngine:
         if id(relation) not in self._uploaded:
             # In one piece: PySpark reads no further than the first batch without rows, and says nothing.
             whole = relation.combine_chunks() if relation.num_rows else relation
-            self._uploaded[id(relation)] = (relation, session.createDataFrame(whole))
+            # With its schema: Connect takes no table without rows, else.
+            self._uploaded[id(relation)] = (relation, session.createDataFrame(whole, _schema_of(relation.schema)))
         return self._uploaded[id(relation)][1], relation.schema
 
     def _frame(
@@ -197,13 +210,16 @@ def _frame_of(derived: Derived) -> DataFrame:
     return cast("DataFrame", derived.handle)
 
 
+def _schema_of(schema: pa.Schema) -> StructType:
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(schema, prefer_timestamp_ntz=True)
+
+
 def _read(session: SparkSession, relation: Files | Path | Sequence[Path]) -> tuple[DataFrame, pa.Schema]:
     """Return Parquet files as Spark reads them, and their schema."""
     if isinstance(relation, Files):
-        from pyspark.sql.pandas.types import from_arrow_schema
-
-        wanted = from_arrow_schema(relation.schema, prefer_timestamp_ntz=True)
-        return session.read.schema(wanted).parquet(*map(str, relation.paths)), relation.schema
+        return session.read.schema(_schema_of(relation.schema)).parquet(*map(str, relation.paths)), relation.schema
     paths = [relation] if isinstance(relation, Path) else list(relation)
     if not paths:
         raise Stop("a relation has no files: give an empty table with its schema instead")
@@ -211,6 +227,18 @@ def _read(session: SparkSession, relation: Files | Path | Sequence[Path]) -> tup
 
     frame = session.read.parquet(*map(str, paths))
     return frame, to_arrow_schema(frame.schema)
+
+
+def _read_bucket(session: SparkSession, lake: S3Lake, paths: Sequence[str], schema: pa.Schema) -> DataFrame:
+    """Return objects of a bucket as rows that the workers fetch from there, with URLs that were signed here."""
+    from pyspark import cloudpickle
+
+    # The module goes to the workers as it is: they need not have Tallyback.
+    cloudpickle.register_pickle_by_value(object_reader)
+    signed = [(path, lake.signed_url(path), promised_sha256(path)) for path in paths]
+    parts = min(len(signed), int(session.conf.get("spark.sql.shuffle.partitions") or 1))
+    numbers = session.range(0, len(signed), 1, parts)
+    return numbers.mapInArrow(object_reader.reader_of(signed, schema), _schema_of(schema))
 
 
 def _as_duckdb(name: str, frame: DataFrame, wanted: pa.Schema) -> DataFrame:
@@ -258,6 +286,8 @@ def _told(name: str) -> Iterator[None]:
     except AnalysisException as error:
         raise Stop(f"sql/{name}.sql does not run on Spark: {_first_line(error)}") from error
     except PySparkException as error:
+        if (found := _OBJECT_PROBLEM.search(str(error))) is not None:
+            raise _object_problem(found[1], found[2]) from None
         if (error.getCondition() or "").split(".")[0] in _NO_FIT:
             raise does_not_fit(name, error) from error
         raise Retry(
@@ -265,6 +295,18 @@ def _told(name: str) -> Iterator[None]:
         ) from error
     except (Py4JError, OSError) as error:
         raise Retry(f"the connection to Spark broke in sql/{name}.sql ({_first_line(error)}): run again") from error
+
+
+def _object_problem(path: str, amiss: str) -> Stop:
+    """Return what to say of an object that a worker could not read; not its error, which may show a signed URL."""
+    if amiss == object_reader.MISSING:
+        return missing_object(path)
+    if amiss == object_reader.DAMAGED:
+        return other_bytes(path)
+    return Stop(
+        f"the bucket refuses Spark's workers the lake's object {path}: its credential may not read there, or ended "
+        "since the stage began. Check the connection of the lake, then run again"
+    )
 
 
 def _first_line(error: BaseException) -> str:
@@ -295,6 +337,11 @@ def open_session(settings: SparkSettings, temporary: Path | None) -> SparkSessio
             options = {**_SEMANTICS, **_resources(settings, temporary), **settings.options}
         for key, value in options.items():
             builder = builder.config(key, value)
+        # PySpark asks the environment alone which Python the workers run.
+        if python := settings.options.get("spark.pyspark.python"):
+            os.environ["PYSPARK_PYTHON"] = python
+        elif settings.master.startswith("local"):
+            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         try:
             session = builder.getOrCreate()
             if settings.partitions is not None:
@@ -308,8 +355,11 @@ def open_session(settings: SparkSettings, temporary: Path | None) -> SparkSessio
 
 def _active_session() -> SparkSession | None:
     """Return the session that was started here; each query asks for it, so nothing is looked up or imported anew."""
-    sessions = sys.modules.get("pyspark.sql")
-    return None if sessions is None else cast("SparkSession | None", sessions.SparkSession.getActiveSession())
+    for name in ("pyspark.sql", "pyspark.sql.connect.session"):
+        sessions = sys.modules.get(name)
+        if sessions is not None and (found := sessions.SparkSession.getActiveSession()) is not None:
+            return cast("SparkSession", found)
+    return None
 
 
 def _resources(settings: SparkSettings, temporary: Path | None) -> dict[str, str]:

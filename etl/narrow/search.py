@@ -8,7 +8,7 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.core.engine import Files, Relation
+from etl.core.engine import Objects, Relation
 from etl.core.schemas import CLICK, TEXT, TRANSACTION, VERSION
 from etl.core.seen import Seen
 from etl.core.warehouse import Connection, fetch, stage
@@ -72,12 +72,12 @@ class Search:
         )
         return pa.concat_tables([among(versions, sales), stored])
 
-    def new_files(self, relation: str, schema: pa.Schema) -> Files:
+    def new_files(self, relation: str, schema: pa.Schema) -> Objects:
         """Return the clicks or conversions that were not seen before."""
         known = self.before.of("tracked_file")
         return self.given.files([path for path in self.given.tracked_paths(relation) if path not in known], schema)
 
-    def all_files(self, relation: str, schema: pa.Schema) -> Files:
+    def all_files(self, relation: str, schema: pa.Schema) -> Objects:
         """Return all clicks or conversions."""
         return self.given.files(self.given.tracked_paths(relation), schema)
 
@@ -86,7 +86,7 @@ class Search:
         found = run_step(self.given.engine, "prepare/new_click_id", {"new_click": self.new_files("click", CLICK)}, {})
         return found["click_id"].combine_chunks()
 
-    def rows_of(self, accounts: pa.Array) -> Files:
+    def rows_of(self, accounts: pa.Array) -> Objects:
         """Return all that partners told of some accounts."""
         told = self.given.delivery.filter(pc.is_in(self.given.delivery["partner_account"], accounts))
         return self.given.files(told["object_path"].to_pylist(), TRANSACTION)

@@ -16,7 +16,9 @@ from airflow.sdk.exceptions import AirflowFailException
 import etl.pipeline
 from etl.core.connector import Window
 from etl.core.context import StageResult
+from etl.core.engine import Engine
 from etl.core.errors import Retry, Stop
+from etl.core.spark import SparkEngine
 from etl.core.warehouse import Warehouse
 from etl.pipeline import Task
 
@@ -109,6 +111,27 @@ def test_a_window_has_two_ends_and_some_days_between() -> None:
         tallyback_stage.window_of({"from_on": "2026-09-01"})
     with pytest.raises(Stop, match="is empty"):
         tallyback_stage.window_of({"from_on": "2026-09-01", "until_on": "2026-09-01"})
+
+
+def test_a_task_runs_its_stage_on_the_engine_that_the_configuration_chooses(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[Any] = []
+
+    def stage(_: Any, context: Any, task: Task, *__: Any) -> StageResult:
+        seen.append(context.engine)
+        return StageResult("verify", task.key, (), "")
+
+    airflow(stage)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "entity.yaml").symlink_to(ROOT / "config" / "entity.yaml")
+    monkeypatch.setenv("TALLYBACK_CONFIGURATION", str(tmp_path / "config"))
+    tallyback_stage.run_here("verify", None)
+    (tmp_path / "config" / "engine.yaml").write_text("engine: spark\nmaster: spark://cluster:7077\npartitions: 8\n")
+    tallyback_stage.run_here("verify", None)
+    assert isinstance(seen[0], Engine)
+    assert isinstance(seen[1], SparkEngine)
+    assert (seen[1].settings.master, seen[1].settings.partitions) == ("spark://cluster:7077", 8)
 
 
 def test_a_stage_is_told_key_day_run_and_clock_and_its_counts_and_note_go_on(airflow: Airflow) -> None:

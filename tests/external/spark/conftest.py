@@ -16,6 +16,7 @@ from bench.spark_cluster import cluster as started
 from etl.core.engine import Engine
 from etl.core.spark import SparkEngine
 from tests.external.spark.cases import QueryCase, recorded
+from tests.world.conftest import house_of  # noqa: F401  # a fixture
 
 CHECKOUT = Path(__file__).parents[3]
 # Where cases by hand and random worlds of Hypothesis are tried on DuckDB, with what they must say.
@@ -52,15 +53,17 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, 
 
 @pytest.fixture(scope="session")
 def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A standalone master and two workers."""
-    with started(tmp_path_factory.mktemp("cluster"), workers=2) as running:
+    """A standalone master and two workers, with room for a session of these tests and one of a command."""
+    with started(tmp_path_factory.mktemp("cluster"), workers=2, cores=2) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def spark(loopback: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkEngine]:
     """Spark on that cluster."""
-    engine = SparkEngine(loopback.settings(partitions=2), Engine("1GB", temporary=tmp_path_factory.mktemp("driver")))
+    engine = SparkEngine(
+        loopback.settings(partitions=2, cores=2), Engine("1GB", temporary=tmp_path_factory.mktemp("driver"))
+    )
     yield engine
     engine.session().stop()
 
