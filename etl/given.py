@@ -19,10 +19,12 @@ from etl.core.lake import Lake
 from etl.core.schemas import (
     ALIAS,
     CASHBACK_RULE,
+    CLICK,
     CONTRACT_TERM,
     FX_RATE,
     PROGRAM,
     TEXT,
+    TRANSACTION,
     VERSION,
 )
 from etl.core.seen import Seen, code_hash, hash_of
@@ -119,10 +121,29 @@ class Given:
         """Return the versions (schema VERSION) of what was observed; of whole sales, else their ids may be others."""
         return versions_of(self.engine, observation, self.scope, self.rejected, self.model, self.moved)
 
+    def derived_versions(self) -> tuple[Relation, pa.Table]:
+        """Return the versions of all that was ever told, which stay with the engine, and the contradictions in it."""
+        told: dict[str, Relation] = {
+            "delivery_scope": self.scope,
+            "partner_model": self.model,
+            "transaction_row": self.files(self.delivery["object_path"].to_pylist(), TRANSACTION),
+        }
+        observation = self.engine.derive("reconcile/prepare/observation", told, {"books_zone": self.books_zone})
+        inputs = _version_inputs(observation, self.scope, self.rejected, self.model, self.moved)
+        conflict = run_step(self.engine, "conflict", {"observation": observation}, {})
+        return self.engine.derive("reconcile/version", inputs), conflict
+
+    def clicks(self) -> Relation:
+        """Return all clicks, each once: as they lie in their files, if none is tracked twice."""
+        tracked: dict[str, Relation] = {"tracked_click": self.files(self.tracked_paths("click"), CLICK)}
+        if run_step(self.engine, "prepare/repeated_click", tracked, {}).num_rows == 0:
+            return tracked["tracked_click"]
+        return self.engine.derive("reconcile/click", tracked)
+
     def matching(
         self,
-        current_row: pa.Table,
-        click: pa.Table,
+        current_row: Relation,
+        click: Relation,
         conversion: pa.Table,
         conflict: pa.Table,
         settled_match: pa.Table,
@@ -227,14 +248,20 @@ def versions_of(
     engine: SqlEngine, observation: pa.Table, scope: pa.Table, rejected: pa.Table, model: pa.Table, moved: pa.Table
 ) -> pa.Table:
     """Return the versions (schema VERSION) of what was observed; see sql/reconcile/version.sql."""
-    relations: dict[str, Relation] = {
+    inputs = _version_inputs(observation, scope, rejected, model, moved)
+    return run_step(engine, "version", inputs, {}).select(VERSION.names).cast(VERSION)
+
+
+def _version_inputs(
+    observation: Relation, scope: pa.Table, rejected: pa.Table, model: pa.Table, moved: pa.Table
+) -> dict[str, Relation]:
+    return {
         "observation": observation,
         "delivery_scope": scope,
         "rejected_key": rejected,
         "partner_model": model,
         "moved_key": moved,
     }
-    return run_step(engine, "version", relations, {}).select(VERSION.names).cast(VERSION)
 
 
 # The newest parse that was let through: one that is held does not take away what the one before it said.

@@ -131,12 +131,29 @@ class Matched:
     link: pa.Table = field(default_factory=SALE_LINK.empty_table)
 
 
-def matched(engine: SqlEngine, given: Matching) -> Matched:
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """The same as relations that stay with the engine; `link` is None where it was not asked for."""
+
+    sale: Relation
+    match: Relation
+    breaks: Relation
+    link: Relation | None
+
+
+def derived_match(engine: SqlEngine, given: Matching) -> Derived:
     """Return sales with their clicks, the match of each row, and the open breaks; a function of `given` alone."""
     found = _found(engine, given)
-    match = engine.table(found["match"]).select(MATCH.names).cast(MATCH)
-    link = run_step(engine, "prepare/sale_link", found, {}) if given.is_linked else SALE_LINK.empty_table()
-    return Matched(engine.table(found["sale"]), match, engine.table(found["open_break"]), link.cast(SALE_LINK))
+    link = _derived(engine, "prepare/sale_link", found, {}) if given.is_linked else None
+    return Derived(found["sale"], found["match"], found["open_break"], link)
+
+
+def matched(engine: SqlEngine, given: Matching) -> Matched:
+    """Return the same as tables."""
+    found = derived_match(engine, given)
+    match = engine.table(found.match).select(MATCH.names).cast(MATCH)
+    link = SALE_LINK.empty_table() if found.link is None else engine.table(found.link).cast(SALE_LINK)
+    return Matched(engine.table(found.sale), match, engine.table(found.breaks), link)
 
 
 def _found(engine: SqlEngine, given: Matching) -> dict[str, Relation]:

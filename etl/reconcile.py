@@ -20,12 +20,12 @@ from etl.core.context import Context, StageResult
 from etl.core.engine import Files, Relation
 from etl.core.kept import BREAK_FOUND, OPENING_BREAKS, REMITTANCE_BREAKS, Change, KeptTable, keep
 from etl.core.money import exponent
-from etl.core.schemas import CLICK, CONVERSION, MATCH, TEXT, TRANSACTION, VERSION
+from etl.core.schemas import CONVERSION, MATCH, TEXT, VERSION
 from etl.core.seen import NARROW_FROM, forget_seen, hash_of, read_seen, write_seen
 from etl.core.touched import TOUCHED_ROW, touch, touch_rows
 from etl.core.warehouse import Connection, fetch, lock
 from etl.given import Given, read_given, settled_matches
-from etl.match import SALE_LINK, Matched, matched, run_step
+from etl.match import SALE_LINK, derived_match, run_step
 from etl.narrow import Narrowed, narrowed
 
 _SALE = pa.schema(
@@ -97,11 +97,11 @@ def reconcile(
         before = read_seen(connection, entity)
         part = None if before is None or is_whole else narrowed(connection, given, before)
         if part is None:
-            found, changes, is_remembered = _whole(context, connection, given, narrow_from)
-            _link_all(context, connection, found.link)
+            looked_at, changes, is_remembered = _whole(context, connection, given, narrow_from)
         else:
-            found, is_remembered = part.matched, True
-            changes = _kept(context, connection, given, (part.versions, *_results(given, found)), _scopes_of_part())
+            found, looked_at, is_remembered = part.matched, part.matched.sale.num_rows, True
+            tables = (part.versions, found.sale, found.match, _not_opened(found.breaks, given.opened))
+            changes = _kept(context, connection, given, tables, _scopes_of_part())
             _link_more(context, connection, part)
         touch(connection, [changes["versions"].told["sale_id"], changes["sales"].told["sale_id"]])
         touch_rows(connection, changes["versions"].told, changes["sales"].told["sale_id"])
@@ -113,7 +113,7 @@ def reconcile(
     counts: list[tuple[str, int]] = []
     for noun, change in changes.items():
         counts += [(f"new_{noun}", change.new), (f"changed_{noun}", change.changed), (f"gone_{noun}", change.gone)]
-    counts += [("looked_at", found.sale.num_rows), ("sales", sale_count), ("open_breaks", break_count)]
+    counts += [("looked_at", looked_at), ("sales", sale_count), ("open_breaks", break_count)]
     written = changes["matches"].new + changes["matches"].changed
     note = (
         f"{row_count:,} rows, {reject_count:,} rejects, {break_count:,} breaks{at_stake}; "
@@ -136,7 +136,7 @@ def _scopes_of_part() -> tuple[str, ...]:
 
 
 def _kept(
-    context: Context, connection: Connection, given: Given, tables: Sequence[pa.Table], scopes: Sequence[str]
+    context: Context, connection: Connection, given: Given, tables: Sequence[Relation], scopes: Sequence[str]
 ) -> dict[str, Change]:
     """Keep the last of the tables that reconcile keeps equal to these."""
     return {
@@ -145,35 +145,32 @@ def _kept(
     }
 
 
-def _results(given: Given, found: Matched) -> tuple[pa.Table, pa.Table, pa.Table]:
-    return found.sale, found.match, _not_opened(found.breaks, given.opened)
-
-
 def _whole(
     context: Context, connection: Connection, given: Given, narrow_from: int
-) -> tuple[Matched, dict[str, Change], bool]:
-    """Write what follows from all that was ever told; return it, what changed, and whether it is to be remembered.
+) -> tuple[int, dict[str, Change], bool]:
+    """Write what follows from all that was ever told.
 
-    Rows are let go of as soon as the next step has what it needs of them: they are what takes memory.
+    Return how many sales that is, what changed, and whether it is to be remembered. What takes memory stays with the
+    engine, and is let go of as soon as the next step has what it needs of it.
     """
-    versions, conflict = _told(given)
-    current = run_step(given.engine, "current_row", {"version": versions, "moved_key": given.moved}, {})
-    is_remembered = versions.num_rows >= narrow_from
+    engine = given.engine
+    versions, conflict = given.derived_versions()
+    current = engine.derive("reconcile/current_row", {"version": versions, "moved_key": given.moved})
+    is_remembered = engine.count(versions) >= narrow_from
     changes = {"versions": keep(context, connection, _VERSIONS, versions, given.day)}
     del versions
-    engine, settled = given.engine, settled_matches(connection)
-    clicks, conversions = given.tracked_paths("click"), given.tracked_paths("conversion")
-    click = run_step(engine, "click", {"tracked_click": given.files(clicks, CLICK)}, {})
-    conversion = run_step(engine, "conversion", {"tracked_conversion": given.files(conversions, CONVERSION)}, {})
-    found = matched(engine, given.matching(current, click, conversion, conflict, settled, is_linked=is_remembered))
+    conversions = given.files(given.tracked_paths("conversion"), CONVERSION)
+    conversion = run_step(engine, "conversion", {"tracked_conversion": conversions}, {})
+    settled = settled_matches(connection)
+    found = derived_match(
+        engine, given.matching(current, given.clicks(), conversion, conflict, settled, is_linked=is_remembered)
+    )
+    breaks = _not_opened(engine.table(found.breaks), given.opened)
     scopes = [table.scope for table in _KEPT[1:]]
-    return found, changes | _kept(context, connection, given, _results(given, found), scopes), is_remembered
-
-
-def _told(given: Given) -> tuple[pa.Table, pa.Table]:
-    """Return the versions of all that was ever told, and where it contradicts itself."""
-    observation = given.observation(given.files(given.delivery["object_path"].to_pylist(), TRANSACTION))
-    return given.versions(observation), run_step(given.engine, "conflict", {"observation": observation}, {})
+    changes |= _kept(context, connection, given, (found.sale, found.match, breaks), scopes)
+    link = SALE_LINK.empty_table() if found.link is None else engine.table(found.link).cast(SALE_LINK)
+    _link_all(context, connection, link)
+    return engine.count(found.sale), changes, is_remembered
 
 
 def _link_all(context: Context, connection: Connection, link: pa.Table) -> None:

@@ -8,7 +8,7 @@ from datetime import date
 import pyarrow as pa
 
 from etl.core.context import Context
-from etl.core.engine import register
+from etl.core.engine import Relation, register
 from etl.core.schemas import AMOUNT, TEXT
 from etl.core.warehouse import Connection, copy_in, fetch, stage
 
@@ -64,20 +64,20 @@ class Change:
         return bool(self.new or self.changed or self.gone)
 
 
-def keep(context: Context, connection: Connection, target: KeptTable, computed: pa.Table, day: date) -> Change:
+def keep(context: Context, connection: Connection, target: KeptTable, computed: Relation, day: date) -> Change:
     """Make `target` hold exactly `computed`; return what that changed. Rows that are equal are not touched.
 
-    They are written in the order `computed` has them, which should be that of the key: so indexes grow at their end.
+    Rows are written in the order `computed` has them, which should be that of the key: so indexes grow at their end. A
+    table that holds none is filled a part at a time.
     """
     key = ", ".join(target.key)
     carried = [("opened_on", pa.date32()), ("opened_run", TEXT)] if target.carried else []
     schema = pa.schema([*target.schema, *carried])
     query = f"SELECT {', '.join(schema.names)} FROM {target.table} WHERE {target.scope} ORDER BY {key}"
     stored = fetch(connection, query, schema)
-    wanted = computed.select(target.schema.names).cast(target.schema)
     if stored.num_rows == 0:
-        copy_in(connection, target.table, _opened(context, wanted, day) if target.carried else wanted)
-        return Change(wanted.num_rows, 0, 0, wanted.select(target.told))
+        return _filled(context, connection, target, computed, day)
+    wanted = context.engine.table(computed).select(target.schema.names).cast(target.schema)
     fresh, stale, changed, told = _difference(context, target, wanted, stored, day)
     if stale.num_rows:
         stage(connection, "stale_key", stale)
@@ -87,11 +87,18 @@ def keep(context: Context, connection: Connection, target: KeptTable, computed: 
     return Change(fresh.num_rows - changed, changed, stale.num_rows - changed, told)
 
 
-def _opened(context: Context, wanted: pa.Table, day: date) -> pa.Table:
-    """Return breaks that are all opened on this day by this run."""
-    on = pa.repeat(pa.scalar(day, pa.date32()), wanted.num_rows)
-    run = pa.repeat(pa.scalar(context.run_id, TEXT), wanted.num_rows)
-    return wanted.append_column("opened_on", on).append_column("opened_run", run)
+def _filled(context: Context, connection: Connection, target: KeptTable, computed: Relation, day: date) -> Change:
+    """Write all that was computed to a table without rows."""
+    count, told = 0, []
+    for batch in context.engine.batches(computed, target.schema):
+        rows = pa.table(batch)
+        if target.carried:
+            on = pa.repeat(pa.scalar(day, pa.date32()), rows.num_rows)
+            run = pa.repeat(pa.scalar(context.run_id, TEXT), rows.num_rows)
+            rows = rows.append_column("opened_on", on).append_column("opened_run", run)
+        count += copy_in(connection, target.table, rows)
+        told.append(rows.select(target.told))
+    return Change(count, 0, 0, pa.concat_tables([target.schema.empty_table().select(target.told), *told]))
 
 
 def _difference(
