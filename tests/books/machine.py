@@ -84,6 +84,8 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data(), what=st.sampled_from(EVENTS))
     def happen(self, data: st.DataObject, what: str) -> None:
         """Let one thing happen: one rule for all, for Hypothesis leaves some rules out of each life."""
+        self.seen["steps"] += 1
+        self.seen[f"step: {what}"] += 1
         getattr(self, f"_{what}")(data)
 
     def _deliver(self, data: st.DataObject) -> None:
