@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -143,8 +143,9 @@ class Derived:
 
 def derived_match(engine: SqlEngine, given: Matching) -> Derived:
     """Return sales with their clicks, the match of each row, and the open breaks; a function of `given` alone."""
-    found = _found(engine, given)
-    link = _derived(engine, "prepare/sale_link", found, {}) if given.is_linked else None
+    linked = _READS["prepare/sale_link"] if given.is_linked else ()
+    found = _found(engine, given, dict.fromkeys(("match", "sale", "open_break", *linked)))
+    link = engine.derive("reconcile/prepare/sale_link", _read("prepare/sale_link", found)) if given.is_linked else None
     return Derived(found["sale"], found["match"], found["open_break"], link)
 
 
@@ -156,8 +157,11 @@ def matched(engine: SqlEngine, given: Matching) -> Matched:
     return Matched(engine.table(found.sale), match, engine.table(found.breaks), link)
 
 
-def _found(engine: SqlEngine, given: Matching) -> dict[str, Relation]:
-    """Return all relations there are when every query has run, by name."""
+def _found(engine: SqlEngine, given: Matching, wanted: Mapping[str, tuple[str, ...] | None]) -> dict[str, Relation]:
+    """Return the `wanted` relations by name, with some of their columns or all, when every query has run.
+
+    Any other ends when the last query that reads it has run.
+    """
     relations: dict[str, Relation] = {
         "current_row": given.current_row,
         "program": given.program,
@@ -176,7 +180,7 @@ def _found(engine: SqlEngine, given: Matching) -> dict[str, Relation]:
     }
     zone: dict[str, Parameter] = {"books_zone": given.books_zone}
     day: dict[str, Parameter] = {"day": given.day}
-    for name, parameters in (
+    steps: tuple[tuple[str, Mapping[str, Parameter]], ...] = (
         ("grouped_sale", {}),
         ("exact_click", {}),
         ("prepare/folded_ref", {}),
@@ -189,10 +193,15 @@ def _found(engine: SqlEngine, given: Matching) -> dict[str, Relation]:
         ("accepted_click", {}),
         ("sale", {}),
         ("match", {}),
-    ):
-        relations[_NAMES.get(name, name.rsplit("/")[-1])] = _derived(engine, name, relations, parameters)
+    )
+    for place, (name, parameters) in enumerate(steps):
+        result = _NAMES.get(name, name.rsplit("/")[-1])
+        columns = wanted.get(result)
+        relations[result] = engine.derive(f"reconcile/{name}", _needed(name, relations), parameters, columns)
         if name == "sale_match" and given.contract_term.num_rows:
             relations["contracted"] = _contracted(engine, given, relations)
+        needed = set(wanted).union(*(_READS[later] for later, _ in steps[place + 1 :]))
+        relations = {key: relation for key, relation in relations.items() if key in needed}
     return relations
 
 
@@ -212,6 +221,8 @@ def _contracted(engine: SqlEngine, given: Matching, relations: Mapping[str, Rela
 
 
 _NAMES = {"break": "open_break"}
+# What a query tells something of, each row of its own: of none there is nothing to tell, and no click to be read.
+_TELLS_OF = {"missing_conversion": "conversion", "accepted_click": "decision"}
 _READS: dict[str, tuple[str, ...]] = {
     "grouped_sale": ("current_row", "program"),
     "exact_click": ("grouped_sale", "click"),
@@ -241,16 +252,24 @@ def run_step(
     return engine.run(f"reconcile/{name}", _read(name, relations), parameters)
 
 
-def _derived(
-    engine: SqlEngine, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter]
-) -> Relation:
-    """Return the same as a relation that stays with the engine."""
-    return engine.derive(f"reconcile/{name}", _read(name, relations), parameters)
-
-
 def _read(name: str, relations: Mapping[str, Relation]) -> Mapping[str, Relation]:
     read = _READS.get(name)
     return relations if read is None else {key: relations[key] for key in read}
+
+
+def _needed(name: str, relations: Mapping[str, Relation]) -> Mapping[str, Relation]:
+    """Return the relations that a query reads, without rows if it would have nothing to tell of them."""
+    read, told_of = _read(name, relations), _TELLS_OF.get(name)
+    told = None if told_of is None else read[told_of]
+    if not isinstance(told, pa.Table) or told.num_rows:
+        return read
+    return {key: _schema(relation).empty_table() for key, relation in read.items()}
+
+
+def _schema(relation: Relation) -> pa.Schema:
+    if isinstance(relation, Path):
+        return pq.read_schema(relation)
+    return pq.read_schema(relation[0]) if isinstance(relation, Sequence) else relation.schema
 
 
 def match_files(
@@ -264,7 +283,7 @@ def match_files(
     for path, schema in ((clicks, CLICK), (transactions, TRANSACTION), (programs, PROGRAM), (conversions, CONVERSION)):
         if path is not None:
             _require(path, schema)
-    rows = _derived(engine, "prepare/file_row", {"transaction_row": transactions}, {})
+    rows = engine.derive("reconcile/prepare/file_row", {"transaction_row": transactions})
     accounts = engine.run("reconcile/prepare/file_account", {"current_row": rows})
     last = pc.max(accounts["last_at"]).as_py()
     found = _found(
@@ -279,7 +298,10 @@ def match_files(
             day=date.min if last is None else last.date(),
             books_zone="UTC",
         ),
+        {"match": None, "open_break": None, "sale": ("sale_id", "outcome", "rule", "click_id")},
     )
+    del rows
+    sale_count = engine.count(found.pop("sale"))
     out.mkdir(parents=True, exist_ok=True)
     outcomes: Counter[str] = Counter()
     for batch in _written(engine.batches(found["match"], MATCH), MATCH, out / "match.parquet"):
@@ -288,7 +310,7 @@ def match_files(
     break_count = sum(batch.num_rows for batch in _written(breaks, BREAK, out / "break.parquet"))
     counts = (
         ("transactions", outcomes.total()),
-        ("sales", engine.count(found["sale"])),
+        ("sales", sale_count),
         ("matched", outcomes["matched"]),
         ("unmatched", outcomes["unmatched"]),
         ("breaks", break_count),

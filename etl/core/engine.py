@@ -90,9 +90,13 @@ class SqlEngine(Protocol):
         ...
 
     def derive(
-        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+        self,
+        name: str,
+        relations: Mapping[str, Relation],
+        parameters: Mapping[str, Parameter] | None = None,
+        columns: Sequence[str] | None = None,
     ) -> Relation:
-        """Return the same as a relation for the engine's next queries; good until `release`."""
+        """Return the same, or some columns of it, as a relation for the engine's next queries; good until `release`."""
         ...
 
     def table(self, relation: Relation) -> pa.Table:
@@ -149,16 +153,22 @@ class Engine:
             return _answer(connection, query_text(name), parameters or {}, is_small=_is_small(relations.values()))
 
     def derive(
-        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+        self,
+        name: str,
+        relations: Mapping[str, Relation],
+        parameters: Mapping[str, Parameter] | None = None,
+        columns: Sequence[str] | None = None,
     ) -> Relation:
         """Return the result as a table of the instance, which spills, and ends when nobody refers to it any more.
 
         A small query's is an Arrow table: to make one of the instance takes longer.
         """
         if _is_small(relations.values()):
-            return self.run(name, relations, parameters)
+            table = self.run(name, relations, parameters)
+            return table if columns is None else table.select(columns)
         with self._knowing(name, relations) as connection:
-            return _derived(self.instance(relations.values()), connection, name, parameters or {})
+            query = _derived_query(name, columns)
+            return _derived(self.instance(relations.values()), connection, name, query, parameters or {})
 
     def table(self, relation: Relation) -> pa.Table:
         """Return the rows of a relation: a table already, or in the order in which its query would have given them."""
@@ -228,14 +238,20 @@ _numbers = itertools.count(1)
 _ORDER = "\nORDER BY "
 
 
+def _derived_query(name: str, columns: Sequence[str] | None) -> str:
+    """Return the query without its order, which no table has, and with some of its columns only, if they are told."""
+    query, _, _ = query_text(name).rpartition(_ORDER)
+    return query if columns is None else f"SELECT {', '.join(columns)} FROM ({query}) AS derived"
+
+
 def _derived(
     instance: duckdb.DuckDBPyConnection,
     connection: duckdb.DuckDBPyConnection,
     name: str,
+    query: str,
     parameters: Mapping[str, Parameter],
 ) -> Derived:
-    """Return the result of a query as a table that the connection's instance keeps, in no order."""
-    query, _, _ = query_text(name).rpartition(_ORDER)
+    """Return the result of a query as a table that the connection's instance keeps."""
     table = f"derived_{next(_numbers)}"
     connection.execute(f"CREATE TABLE {table} AS {query}", dict(parameters))
     ((count,),) = connection.execute(f"SELECT count(*) FROM {table}").fetchall()

@@ -93,12 +93,19 @@ class SparkEngine:
         return _collected(name, frame, schema)
 
     def derive(
-        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+        self,
+        name: str,
+        relations: Mapping[str, Relation],
+        parameters: Mapping[str, Parameter] | None = None,
+        columns: Sequence[str] | None = None,
     ) -> Relation:
-        """Return the result as a relation that stays with Spark until `release`, in no order."""
+        """Return the result, or some columns, as a relation that stays with Spark until `release`, in no order."""
         if not self.is_for_spark(name):
-            return self.local.run(name, self._here(relations), parameters)
+            table = self.local.run(name, self._here(relations), parameters)
+            return table if columns is None else table.select(columns)
         frame, schema = self._frame(name, relations, parameters, is_ordered=False)
+        if columns is not None:
+            frame, schema = frame.select(*columns), pa.schema([schema.field(each) for each in columns])
         with _told(name):
             # Computed now and cut from what it came of: kept by name alone, each query would hold the plans of all
             # before it, as often as it reads them.

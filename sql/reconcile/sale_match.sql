@@ -100,14 +100,15 @@ judged AS NOT MATERIALIZED (
         CASE WHEN s.agreed_program_id IS NOT NULL THEN s.agreed_validation_days ELSE s.validation_days END
             AS validation_days,
         d.click_count AS doubt_count, d.rule AS doubt_rule,
-        COALESCE(z.sealed_until >= GREATEST(
+        -- An exact click waits for nothing.
+        CASE WHEN s.exact_click_id IS NULL THEN COALESCE(z.sealed_until >= GREATEST(
             s.occurred_until,
             CASE WHEN s.partner_clicked_precision_seconds BETWEEN 1 AND 3600
                 THEN COALESCE(
                     s.partner_clicked_at + INTERVAL 1 SECOND * (2 * s.partner_clicked_precision_seconds),
                     s.occurred_until)
                 ELSE s.occurred_until END
-        ), FALSE) AS is_sealed
+        ), FALSE) END AS is_sealed
     FROM named AS s
     CROSS JOIN sealed AS z
     LEFT JOIN believed AS b ON b.sale_id = s.sale_id
