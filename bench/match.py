@@ -2,7 +2,8 @@
 
 Ours is `etl.match.match_files`, what `tallyback match` runs. The floor is one bare DuckDB left join of the two files on
 the click reference, written as ordered Parquet. Peers do much less than ours: the exact reference, then the last click
-of the program before the sale for the rest (pandas: merge and merge_asof; polars: join and join_asof), written ordered.
+of the program before the sale for the rest (pandas: merge and merge_asof; polars: join and join_asof; PostgreSQL: one
+query over tables that were loaded and indexed beforehand), written ordered.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from bench.generate import matching_world
+from bench.match_postgres import loaded, with_postgres
 from bench.measure import Case, interleaved
 from bench.result import Result
 
@@ -138,15 +140,24 @@ def run(folder: Path, rows: int | None, repeat: int, told: Callable[[str], None]
         Case("bare join", bare_join),
         Case("pandas", with_pandas, _pandas_ready),
         Case("polars", with_polars, _polars_ready),
+        Case("postgresql", with_postgres),
     ]
-    timings = interleaved(cases, folder, repeat, told)
-    peers = {name: timings[name] for name in ("pandas", "polars")}
+    with loaded(folder) as load_seconds:
+        timings = interleaved(cases, folder, repeat, told)
+    peers = {name: timings[name] for name in ("pandas", "polars", "postgresql")}
     slower = {f"times_faster_than_{name}": round(peers[name].seconds / timings["ours"].seconds, 1) for name in peers}
+    memory = {f"peak_mb_of_{name}": timings[name].peak_mb for name in ("pandas", "polars")}
     return Result(
         "match",
         timings["ours"].rows,
         timings["ours"],
         timings["bare join"],
         peers,
-        {"clicks": transactions * CLICKS_EACH, **slower},
+        {
+            "clicks": transactions * CLICKS_EACH,
+            **slower,
+            **memory,
+            # The time of the peer in PostgreSQL is that of the query alone.
+            "postgresql_load_seconds": round(load_seconds, 1),
+        },
     )
