@@ -37,12 +37,17 @@ CREATE OR REPLACE TEMP MACRO wall_clock(t) AS
         CASE WHEN regexp_full_match(told, '(19|20|21)[0-9]{2}-[01][0-9]-[0-3][0-9] ([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?')
              THEN TRY_CAST(told AS TIMESTAMP) END)[1];
 
+-- The same of 'YYYY-MM-DDTHH:MM:SS[.ffffff]'.
+CREATE OR REPLACE TEMP MACRO iso_clock(t) AS
+    CASE WHEN regexp_full_match(t, '(19|20|21)[0-9]{2}-[01][0-9]-[0-3][0-9]T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?')
+         THEN TRY_CAST(t AS TIMESTAMP) END;
+
 -- UTC of a wall clock in a zone. The engine moves a time that the clock skipped in spring; here it is null (a reject).
 -- A time that the clock showed twice in autumn is the earlier of the two: a rule, as the text cannot say which.
 CREATE OR REPLACE TEMP MACRO utc_or_later(wall, zone) AS timezone('UTC', timezone(zone, wall));
 CREATE OR REPLACE TEMP MACRO wall_of(utc, zone) AS timezone(zone, timezone('UTC', utc));
 CREATE OR REPLACE TEMP MACRO utc(wall, zone) AS
-    list_transform([wall], lambda shown: CASE WHEN zone = 'UTC' THEN shown ELSE
+    CASE WHEN zone = 'UTC' THEN wall ELSE list_transform([wall], lambda shown:
         list_transform([utc_or_later(shown, zone)], lambda later:
             CASE WHEN wall_of(later, zone) <> shown THEN NULL
                  -- Nearly always no clock was put back in the three hours before: then there is one answer, and it costs a third.
@@ -50,7 +55,7 @@ CREATE OR REPLACE TEMP MACRO utc(wall, zone) AS
                  WHEN wall_of(later - INTERVAL 2 HOUR, zone) = shown THEN later - INTERVAL 2 HOUR
                  WHEN wall_of(later - INTERVAL 1 HOUR, zone) = shown THEN later - INTERVAL 1 HOUR
                  WHEN wall_of(later - INTERVAL 30 MINUTE, zone) = shown THEN later - INTERVAL 30 MINUTE
-                 ELSE later END)[1] END)[1];
+                 ELSE later END)[1])[1] END;
 
 -- Minutes east of UTC that '+02:00', '-0330' or 'Z' stand for.
 CREATE OR REPLACE TEMP MACRO offset_minutes(t) AS
@@ -66,23 +71,29 @@ CREATE OR REPLACE TEMP MACRO us_short_text(t) AS
               || '-' || lpad(split_part(t, '/', 2), 2, '0')
               || ' ' || lpad(split_part(t, ' ', 2), 8, '0') END;
 
+-- That text as the wall clock it is. Of years that %y takes to be of this century the engine reads it at once.
+CREATE OR REPLACE TEMP MACRO us_short_clock(t) AS
+    CASE WHEN regexp_full_match(t, '[0-9]{1,2}/[0-9]{1,2}/[0-5][0-9] ([01]?[0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]')
+         THEN try_strptime(t, '%m/%d/%y %H:%M:%S')
+         ELSE wall_clock(us_short_text(t)) END;
+
 -- An instant (UTC) of a text in a named form:
 --   'iso'       YYYY-MM-DDTHH:MM:SS[.ffffff] as the clock of the zone showed it
 --   'iso_offset' the same with Z or an offset, which counts; without one, as the clock of the zone showed it
 --   'us_short'  M/D/YY HH:MM:SS as the clock of the zone showed it
 CREATE OR REPLACE TEMP MACRO instant(t, form, zone) AS
     CASE form
-        WHEN 'iso' THEN CASE WHEN t[11] = 'T' THEN utc(wall_clock(replace(t, 'T', ' ')), zone) END
+        WHEN 'iso' THEN utc(iso_clock(t), zone)
         WHEN 'iso_offset' THEN
             CASE WHEN t[11] <> 'T' THEN NULL
                  WHEN length(t) = 25 AND t[20] IN ('+', '-')
-                 THEN wall_clock(replace(left(t, 19), 'T', ' ')) - to_minutes(offset_minutes(right(t, 6)))
-                 WHEN length(t) = 20 AND t[20] = 'Z' THEN wall_clock(replace(left(t, 19), 'T', ' '))
+                 THEN iso_clock(left(t, 19)) - to_minutes(offset_minutes(right(t, 6)))
+                 WHEN length(t) = 20 AND t[20] = 'Z' THEN iso_clock(left(t, 19))
                  WHEN regexp_matches(t, '(Z|[+-][0-9:]+)$') AND length(t) > 19
                  THEN wall_clock(replace(regexp_extract(t, '^(.*?)(Z|[+-][0-9:]+)$', 1), 'T', ' '))
                       - to_minutes(offset_minutes(regexp_extract(t, '(Z|[+-][0-9:]+)$', 1)))
-                 ELSE utc(wall_clock(replace(t, 'T', ' ')), zone) END
-        WHEN 'us_short' THEN utc(wall_clock(us_short_text(t)), zone)
+                 ELSE utc(iso_clock(t), zone) END
+        WHEN 'us_short' THEN utc(us_short_clock(t), zone)
     END;
 
 -- A fault of a row: what the reject will say. Values are cut, as a reject is for people.

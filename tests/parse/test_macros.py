@@ -125,6 +125,16 @@ def test_a_clock_reading_is_the_earlier_of_two_and_null_if_it_never_was(
         ("12/31/26 23:59:59", "us_short", datetime(2026, 12, 31, 22, 59, 59)),
         ("31/12/26 23:59:59", "us_short", None),
         ("9/1/2026 1:05:09", "us_short", None),
+        ("2/29/24 00:00:00", "us_short", datetime(2024, 2, 28, 23)),
+        ("2/29/26 00:00:00", "us_short", None),
+        ("0/1/26 00:00:00", "us_short", None),
+        ("9/1/26 24:00:00", "us_short", None),
+        ("9/1/26 1:05:60", "us_short", None),
+        # Two digits are of this century, all of them.
+        ("1/1/59 12:00:00", "us_short", datetime(2059, 1, 1, 11)),
+        ("1/1/68 12:00:00", "us_short", datetime(2068, 1, 1, 11)),
+        ("1/1/69 12:00:00", "us_short", datetime(2069, 1, 1, 11)),
+        ("1/1/99 12:00:00", "us_short", datetime(2099, 1, 1, 11)),
     ],
 )
 def test_an_instant_is_read_in_its_named_form_only(
