@@ -103,6 +103,10 @@ class SqlEngine(Protocol):
         """Return the rows of a relation that `derive` gave, or that is a table already."""
         ...
 
+    def rows(self, relation: Relation) -> pa.Table:
+        """Return the same in any order, for those that put it in an order of their own."""
+        ...
+
     def batches(self, relation: Relation, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the columns of `schema` of such a relation, in the order its query states, a part at a time."""
         ...
@@ -178,6 +182,13 @@ class Engine:
         if not isinstance(relation, pa.Table):
             raise TypeError(f"{relation!r} is not a table that a query gave")
         return relation
+
+    def rows(self, relation: Relation) -> pa.Table:
+        """Return the rows of a relation as they lie."""
+        if not isinstance(relation, Derived):
+            return self.table(relation)
+        with _kept(relation).instance.cursor() as connection:
+            return connection.sql(f"SELECT * FROM {_kept(relation).name}").to_arrow_table()
 
     def batches(self, relation: Relation, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the columns of `schema`, in the order in which its query would have given them."""

@@ -120,6 +120,12 @@ class SparkEngine:
         keys = order_of(query_text(relation.name))
         return _collected(relation.name, frame.orderBy(*[frame[key].asc_nulls_last() for key in keys]), relation.schema)
 
+    def rows(self, relation: Relation) -> pa.Table:
+        """Return the rows of a relation as they come."""
+        if not isinstance(relation, Derived):
+            return self.local.rows(relation)
+        return _collected(relation.name, _frame_of(relation), relation.schema)
+
     def batches(self, relation: Relation, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the columns of `schema`, in the order in which its query would have given them."""
         if not isinstance(relation, Derived):

@@ -189,14 +189,16 @@ def difference(engine: SqlEngine, wanted: Relation, posted: Relation) -> pa.Tabl
 
 
 def post_difference(
-    context: Context, connection: Connection, document_kind: str, wanted: pa.Table, posted: pa.Table
+    context: Context, connection: Connection, document_kind: str, wanted: Relation, posted: pa.Table
 ) -> PostedCounts:
     """Post target minus posted for documents of a kind; whoever calls holds the lock of the entity's books."""
+    # The journal has an order of its own.
+    flows = context.engine.derive("accrue/difference", {"target": wanted, "posted": posted})
     return post(
         connection,
         context.entity.name,
         document_kind,
-        difference(context.engine, wanted, posted),
+        context.engine.rows(flows),
         run_id=context.run_id,
         created_by=context.actor,
         posted_at=context.known_at,
