@@ -115,6 +115,13 @@ class SqlEngine(Protocol):
         """Return how many rows such a relation has."""
         ...
 
+    def differing(self, computed: Relation, stored: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Return the rows of `computed` that are not stored, and those stored that are not computed, in no order.
+
+        Both have the columns and types of `stored`; `computed` may have more columns.
+        """
+        ...
+
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a fresh connection to DuckDB, for what runs there whichever engine is chosen."""
         ...
@@ -203,6 +210,18 @@ class Engine:
     def count(self, relation: Relation) -> int:
         """Return how many rows it has."""
         return _kept(relation).count if isinstance(relation, Derived) else int(self.table(relation).num_rows)
+
+    def differing(self, computed: Relation, stored: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Return the rows of `computed` that are not stored, and those stored that are not computed."""
+        names = ", ".join(stored.schema.names)
+        with self.instance([computed]).cursor() as connection:
+            register(connection, "computed", computed)
+            register(connection, "stored", stored)
+            fresh, gone = (
+                connection.sql(f"SELECT {names} FROM {one} EXCEPT SELECT {names} FROM {other}").to_arrow_table()
+                for one, other in (("computed", "stored"), ("stored", "computed"))
+            )
+        return fresh.cast(stored.schema), gone.cast(stored.schema)
 
     def release(self) -> None:
         """Do nothing: a table ends with its last reference."""

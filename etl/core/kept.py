@@ -77,8 +77,7 @@ def keep(context: Context, connection: Connection, target: KeptTable, computed: 
     stored = fetch(connection, query, schema)
     if stored.num_rows == 0:
         return _filled(context, connection, target, computed, day)
-    wanted = context.engine.table(computed).select(target.schema.names).cast(target.schema)
-    fresh, stale, changed, told = _difference(context, target, wanted, stored, day)
+    fresh, stale, changed, told = _difference(context, target, computed, stored, day)
     if stale.num_rows:
         stage(connection, "stale_key", stale)
         same = " AND ".join(f"s.{name} = t.{name}" for name in target.key)
@@ -102,10 +101,10 @@ def _filled(context: Context, connection: Connection, target: KeptTable, compute
 
 
 def _difference(
-    context: Context, target: KeptTable, wanted: pa.Table, stored: pa.Table, day: date
+    context: Context, target: KeptTable, computed: Relation, stored: pa.Table, day: date
 ) -> tuple[pa.Table, pa.Table, int, pa.Table]:
     """Return the rows to write, the keys to take out before, how many keys are in both, and what is told of all."""
-    names, key = ", ".join(target.schema.names), ", ".join(target.key)
+    key = ", ".join(target.key)
     same = " AND ".join(f"s.{name} = f.{name}" for name in target.key)
     columns = [f"f.{name}" for name in target.schema.names]
     parameters: dict[str, object] = {}
@@ -113,11 +112,12 @@ def _difference(
         # A break that is still open keeps the day it was opened, whatever else is now known of it.
         columns += ["coalesce(s.opened_on, $day) AS opened_on", "coalesce(s.opened_run, $run) AS opened_run"]
         parameters = {"day": day, "run": context.run_id}
+    # Found where the rows are: what is as it was stays there.
+    differing, gone = context.engine.differing(computed, stored.select(target.schema.names))
     with context.engine.connect() as engine:
-        register(engine, "wanted", wanted)
+        register(engine, "fresh", differing)
+        register(engine, "stale", gone)
         register(engine, "stored", stored)
-        engine.execute(f"CREATE TEMP TABLE fresh AS SELECT {names} FROM wanted EXCEPT SELECT {names} FROM stored")
-        engine.execute(f"CREATE TEMP TABLE stale AS SELECT {names} FROM stored EXCEPT SELECT {names} FROM wanted")
         order = ", ".join(f"f.{name}" for name in target.key)
         fresh = engine.sql(
             f"SELECT {', '.join(columns)} FROM fresh AS f LEFT JOIN stored AS s ON {same} ORDER BY {order}",

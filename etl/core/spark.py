@@ -42,7 +42,7 @@ _FOLDERS = ("reconcile/", "accrue/")
 _PREPARED = "reconcile/prepare/"
 # What is prepared may leave the subset: URLs are decoded, and what something new touches is found, on DuckDB alone.
 PREPARED_ON_SPARK = frozenset(
-    _PREPARED + name for name in ("observation", "sale_day", "file_row", "file_account", "termed_row")
+    _PREPARED + name for name in ("observation", "sale_day", "file_row", "file_account", "termed_row", "repeated_click")
 )
 _MASTER = re.compile(r"local(\[[^\]]+\])?|spark://.+|sc://.+|k8s://.+|yarn")
 _NO_FIT = frozenset(
@@ -80,8 +80,8 @@ class SparkEngine:
         self.local = local
         self._numbers = itertools.count(1)
         self._views: list[str] = []
-        # By identity, with the table itself so that no other can get its identity: several queries read the same one.
-        self._uploaded: dict[int, tuple[pa.Table, DataFrame]] = {}
+        # By identity, with the relation itself so that no other gets its identity: several queries read the same one.
+        self._uploaded: dict[int, tuple[pa.Table | Objects, DataFrame]] = {}
 
     def run(
         self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
@@ -139,6 +139,21 @@ class SparkEngine:
         with _told(relation.name):
             return int(_frame_of(relation).count())
 
+    def differing(self, computed: Relation, stored: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Return the rows of `computed` that are not stored, and those stored that are not computed.
+
+        The stored rows go up, and only what differs comes back.
+        """
+        if not isinstance(computed, Derived):
+            return self.local.differing(computed, stored)
+        session, wanted = self.session(), _schema_of(stored.schema)
+        with _told(computed.name):
+            here = _frame_of(computed)
+            frame = here.select(*[here[field.name].cast(field.dataType) for field in wanted])
+            kept = session.createDataFrame(stored.combine_chunks(), wanted)
+            fresh, gone = frame.subtract(kept).toArrow(), kept.subtract(frame).toArrow()
+        return fresh.cast(stored.schema), gone.cast(stored.schema)
+
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a fresh connection to DuckDB."""
         return self.local.connect()
@@ -173,7 +188,11 @@ class SparkEngine:
             return _frame_of(relation), relation.schema
         if isinstance(relation, Objects):
             if relation.paths and isinstance(relation.lake, S3Lake):
-                return _read_bucket(session, relation.lake, relation.paths, relation.schema), relation.schema
+                if id(relation) not in self._uploaded:
+                    frame = _read_bucket(session, relation.lake, relation.paths, relation.schema)
+                    # Fetched by the first query that reads it, and kept for the others.
+                    self._uploaded[id(relation)] = (relation, frame.localCheckpoint(eager=False))
+                return self._uploaded[id(relation)][1], relation.schema
             relation = relation.files()
         if isinstance(relation, Files) and not relation.paths:
             relation = relation.schema.empty_table()

@@ -144,3 +144,18 @@ def test_what_is_derived_stays_with_the_engine_in_no_order_and_is_handed_out_in_
     few = engine.derive("reconcile/click", {"tracked_click": click.slice(0, 10)}, columns=schema.names)
     assert isinstance(few, pa.Table)
     assert sum(batch.num_rows for batch in engine.batches(few, schema)) == 10
+
+
+@pytest.mark.parametrize("count", [3, 2 * SMALL_ROWS_MAX])
+def test_only_rows_that_differ_are_handed_out_wherever_they_are(count: int) -> None:
+    engine = Engine(threads=1)
+    ids = [f"c{number:06}" for number in range(count)]
+    click = pa.table([ids, ids, ids, ids, pa.nulls(count, pa.timestamp("us"))], names=CLICK.names)
+    computed = engine.derive("reconcile/click", {"tracked_click": click})
+    assert isinstance(computed, pa.Table if count == 3 else Derived)
+    schema = pa.schema([("click_id", pa.string()), ("clicked_at", pa.timestamp("us"))])
+    # Nulls are alike, and what stands there in another order is there.
+    stored = pa.table([[*ids[:0:-1], "gone"], pa.nulls(count, pa.timestamp("us"))], schema=schema)
+    fresh, gone = engine.differing(computed, stored)
+    assert fresh.schema.equals(schema) and gone.schema.equals(schema)
+    assert (fresh["click_id"].to_pylist(), gone["click_id"].to_pylist()) == (ids[:1], ["gone"])

@@ -68,7 +68,12 @@ def fitting(cases: list[QueryCase]) -> tuple[list[QueryCase], list[QueryCase]]:
 def test_there_are_queries_and_cases(cases: dict[str, list[QueryCase]]) -> None:
     assert len(QUERIES) >= 28
     assert sum(len(each) for each in cases.values()) > 500
-    assert set(QUERIES) - set(cases) <= {"reconcile/conversion", "reconcile/prepare/termed_row"}
+    assert set(QUERIES) - set(cases) <= {
+        "reconcile/click",
+        "reconcile/conversion",
+        "reconcile/prepare/repeated_click",
+        "reconcile/prepare/termed_row",
+    }
 
 
 @pytest.mark.parametrize("name", QUERIES)
@@ -92,6 +97,9 @@ def by_hand(name: str, cases: dict[str, list[QueryCase]]) -> list[QueryCase]:
     if name == "reconcile/conversion":
         told = [case.relations["conversion"] for case in cases["reconcile/missing_conversion"]]
         return [QueryCase(name, {"tracked_conversion": pa.concat_tables([each, each])}, {}) for each in told]
+    if name in ("reconcile/click", "reconcile/prepare/repeated_click"):
+        tracked = [case.relations["click"] for case in cases["reconcile/exact_click"]]
+        return [QueryCase(name, {"tracked_click": pa.concat_tables([each, each])}, {}) for each in tracked]
     if name == "reconcile/prepare/termed_row":
         said = [case for case in cases["reconcile/match"] if case.relations["current_row"].num_rows]
         sold = {
