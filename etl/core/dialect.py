@@ -53,6 +53,14 @@ def relations_of(text: str) -> frozenset[str]:
     return frozenset(table.name for table in tree.find_all(exp.Table)) - own
 
 
+def names_in(text: str) -> frozenset[str] | None:
+    """Return all names in a query, those of its columns among them; None if it reads all columns of something."""
+    tree = _parsed(text)
+    # The star of count(*) reads no column.
+    stars = [star for star in tree.find_all(exp.Star) if not isinstance(star.parent, exp.Count)]
+    return None if stars else frozenset(name.name for name in tree.find_all(exp.Identifier))
+
+
 def order_of(text: str) -> tuple[str, ...]:
     """Return the columns of its result that a query is ordered by."""
     order = _parsed(text).args.get("order")

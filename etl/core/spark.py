@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from etl.core import object_reader
 from etl.core.configuration import SparkSettings
-from etl.core.dialect import order_of, relations_of, to_spark
+from etl.core.dialect import names_in, order_of, relations_of, to_spark
 from etl.core.engine import BATCH_ROWS, Derived, Engine, Files, Objects, Parameter, Relation, does_not_fit, query_text
 from etl.core.errors import Retry, Stop
 from etl.core.lake import missing as missing_object
@@ -88,7 +88,7 @@ class SparkEngine:
     ) -> pa.Table:
         """Return the result of `sql/<name>.sql`, in the order it states and with DuckDB's types."""
         if not self.is_for_spark(name):
-            return self.local.run(name, self._here(relations), parameters)
+            return self.local.run(name, self._here(name, relations), parameters)
         frame, schema = self._frame(name, relations, parameters, is_ordered=True)
         return _collected(name, frame, schema)
 
@@ -101,7 +101,7 @@ class SparkEngine:
     ) -> Relation:
         """Return the result, or some columns, as a relation that stays with Spark until `release`, in no order."""
         if not self.is_for_spark(name):
-            table = self.local.run(name, self._here(relations), parameters)
+            table = self.local.run(name, self._here(name, relations), parameters)
             return table if columns is None else table.select(columns)
         frame, schema = self._frame(name, relations, parameters, is_ordered=False)
         if columns is not None:
@@ -179,8 +179,18 @@ class SparkEngine:
             return name in PREPARED_ON_SPARK
         return name.startswith(_FOLDERS)
 
-    def _here(self, relations: Mapping[str, Relation]) -> dict[str, Relation]:
-        return {name: self.table(given) if isinstance(given, Derived) else given for name, given in relations.items()}
+    def _here(self, name: str, relations: Mapping[str, Relation]) -> dict[str, Relation]:
+        """Return the relations for a query that runs on DuckDB: of what is with Spark the columns that it names."""
+        named = names_in(query_text(name))
+        return {
+            relation_name: self._columns(given, named) if isinstance(given, Derived) else given
+            for relation_name, given in relations.items()
+        }
+
+    def _columns(self, derived: Derived, named: frozenset[str] | None) -> pa.Table:
+        kept = [field for field in derived.schema if named is None or field.name in named]
+        schema = pa.schema(kept or [derived.schema.field(0)])
+        return _collected(derived.name, _frame_of(derived).select(*schema.names), schema)
 
     def _given(self, session: SparkSession, relation: Relation) -> tuple[DataFrame, pa.Schema]:
         """Return a relation as Spark's, and its schema."""

@@ -7,7 +7,7 @@ import sqlglot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.core.dialect import order_of, relations_of, to_spark
+from etl.core.dialect import names_in, order_of, relations_of, to_spark
 from etl.core.engine import SQL_ROOT
 from etl.core.errors import Stop
 from etl.core.spark import PREPARED_ON_SPARK, SparkEngine
@@ -52,6 +52,13 @@ def test_relations_go_by_other_names_and_ctes_do_not() -> None:
         said
         == "WITH a AS (SELECT t.x FROM t_7 AS t) SELECT a.x FROM a JOIN u_8 AS u ON u.x = a.x ORDER BY a.x NULLS LAST"
     )
+
+
+def test_the_names_in_a_query_are_those_of_its_columns_and_more_unless_it_reads_all() -> None:
+    text = "SELECT s.a, count(*) AS n FROM s LEFT JOIN t USING (b) WHERE s.c IS NULL GROUP BY s.a ORDER BY s.a"
+    assert (names_in(text) or frozenset()) >= {"a", "b", "c"} and "d" not in (names_in(text) or "d")
+    assert names_in("SELECT s.*, 1 AS one FROM s ORDER BY s.a") is None
+    assert names_in("SELECT * EXCLUDE (a) FROM s ORDER BY b") is None
 
 
 def test_a_result_that_only_queries_read_has_no_order() -> None:
