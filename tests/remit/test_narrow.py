@@ -101,7 +101,7 @@ class Life:
 
 @given(worlds(), st.randoms(use_true_random=False), st.data(), st.booleans())
 @settings(
-    max_examples=int(os.environ.get("TALLYBACK_EXAMPLES", "4")),
+    max_examples=int(os.environ.get("TALLYBACK_EXAMPLES", "2")),
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=list(HealthCheck),
