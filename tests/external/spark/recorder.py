@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,30 +17,49 @@ import pytest
 from etl.core.engine import Engine, Parameter, Relation, register
 
 FOLDERS = ("reconcile/", "accrue/")
-_RUN = Engine.run
+_RUN, _DERIVE = Engine.run, Engine.derive
 
 
 def _table(engine: Engine, relation: Relation) -> pa.Table:
     if isinstance(relation, pa.Table):
         return relation
-    with engine.connect() as connection:
+    with engine.instance([relation]).cursor() as connection:
         register(connection, "relation", relation)
         return connection.sql("SELECT * FROM relation").to_arrow_table()
 
 
-def _recorded(
-    self: Engine, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
-) -> pa.Table:
+def _record(
+    engine: Engine, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None
+) -> None:
     if name.startswith(FOLDERS) and not any(isinstance(each, pa.RecordBatchReader) for each in relations.values()):
-        given = {key: _table(self, relation) for key, relation in relations.items()}
+        given = {key: _table(engine, relation) for key, relation in relations.items()}
         case = pickle.dumps((name, given, dict(parameters or {})))
         folder = Path(os.environ["TALLYBACK_RECORDED"]) / name.replace("/", ".")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / hashlib.sha256(case).hexdigest()).write_bytes(case)
+
+
+def _run(
+    self: Engine, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+) -> pa.Table:
+    _record(self, name, relations, parameters)
     return _RUN(self, name, relations, parameters)
+
+
+def _derive(
+    self: Engine,
+    name: str,
+    relations: Mapping[str, Relation],
+    parameters: Mapping[str, Parameter] | None = None,
+    columns: Sequence[str] | None = None,
+) -> Relation:
+    _record(self, name, relations, parameters)
+    return _DERIVE(self, name, relations, parameters, columns)
 
 
 @pytest.hookimpl
 def pytest_configure() -> None:
     """Record from now on."""
-    Engine.run = _recorded  # type: ignore[method-assign]  # for the time of this process
+    # For the time of this process.
+    Engine.run = _run  # type: ignore[method-assign]
+    Engine.derive = _derive  # type: ignore[method-assign]
