@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -64,6 +65,10 @@ def exact_factor(world: World, source: str, target: str, on: date) -> Fraction |
 def books(world: World, day: date) -> Books:
     """Return what the sales should have in the ledger as of a day."""
     out: Books = defaultdict(int)
+    # A payment belongs to the sale of its transaction: of one that is not known, to none.
+    known = {(each.sale_id, each.transaction_id) for each in world.versions}
+    paid = tuple(each for each in world.payments if (each.sale_id, each.transaction_id) in known)
+    world = replace(world, payments=paid)
     for sale in world.sales:
         before: dict[tuple[str, str, str], int] = {}
         for step_on in _steps(world, sale, day):
