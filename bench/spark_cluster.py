@@ -83,7 +83,9 @@ def connect_server(folder: Path) -> Iterator[str]:
         folder,
         "connect",
         "spark-submit",
-        *("--master", "local[1]", "--driver-memory", "1500m", "--class", _CONNECT, *words),
+        *("--master", "local[1]", "--name", "connect", "--class", _CONNECT, *words),
+        # It is started as the daemons are, and so takes its memory from there.
+        memory="1500m",
     )
     try:
         until = time.monotonic() + START_SECONDS
@@ -112,7 +114,7 @@ def _started(folder: Path, role: str, *arguments: str) -> subprocess.Popen[bytes
     return _process(folder, role, "spark-class", f"{_PACKAGE}.{role}", "--host", "127.0.0.1", *arguments)
 
 
-def _process(folder: Path, name: str, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+def _process(folder: Path, name: str, program: str, *arguments: str, memory: str = "256m") -> subprocess.Popen[bytes]:
     found = find_spec("pyspark")
     if found is None or found.origin is None:
         raise NoCluster("PySpark is not installed: install the extra tallyback[spark]")
@@ -123,7 +125,7 @@ def _process(folder: Path, name: str, program: str, *arguments: str) -> subproce
         "SPARK_HOME": str(home),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_LOCAL_DIRS": str(folder / "local"),
-        "SPARK_DAEMON_MEMORY": "256m",
+        "SPARK_DAEMON_MEMORY": memory,
         # What runs Python for a query must be the Python that wrote it.
         "PYSPARK_PYTHON": sys.executable,
     }
