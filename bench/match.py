@@ -54,6 +54,7 @@ def bare_join(folder: Path, memory: str = MEMORY) -> int:
     with duckdb.connect(
         config={"memory_limit": memory, "threads": 2, "temp_directory": str(folder / "spill")}
     ) as engine:
+        engine.execute("SET enable_progress_bar = false")
         engine.execute(f"""
             COPY (
                 SELECT t.partner, t.partner_account, t.transaction_id, t.line_id, c.click_id, c.member_id, c.clicked_at

@@ -23,7 +23,8 @@ from bench.measure import Case, CaseFailed, interleaved
 from bench.result import Result
 from bench.spark_cluster import Cluster, NoCluster, cluster
 from etl.core.engine import Engine
-from etl.core.spark import SparkEngine, missing
+from etl.core.spark import SparkEngine
+from etl.core.spark_session import missing
 from etl.match import match_files
 
 TRANSACTIONS = 200_000

@@ -30,7 +30,7 @@ from etl.core.errors import Stop
 from etl.core.iban import InvalidIban, checked_iban
 from etl.core.lake import is_in_bucket
 from etl.core.settings import Settings
-from etl.core.spark import missing
+from etl.core.spark_session import missing
 from etl.core.warehouse import APPROVER, MIGRATIONS, PIPELINE
 
 PREFIX = "TALLYBACK_"

@@ -6,14 +6,10 @@ sql/reconcile and sql/accrue.
 
 from __future__ import annotations
 
-import atexit
-import ctypes
 import itertools
 import os
 import re
-import threading
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,13 +21,12 @@ from typing import Protocol, TypeAlias
 import duckdb
 import pyarrow as pa
 
+from etl.core.duckdb_process import instances, statements
 from etl.core.errors import Stop
 from etl.core.lake import Lake
 
 # Folders of sql/ whose queries share macros, in a file of that name.
 _WITH_MACROS = frozenset({"parse", "ledger"})
-INSTANCES_MAX = 4
-STATEMENTS_MAX = 200
 SMALL_ROWS_MAX = 10_000
 """How many rows a query may read of Arrow tables to be a small one: one that is planned for longer than it runs."""
 BATCH_ROWS = 122_880
@@ -233,14 +228,14 @@ class Engine:
                 return _kept(relation).instance
         if self.temporary is not None:
             self.temporary.mkdir(parents=True, exist_ok=True)
-        return _instances.instance(self.memory_limit, self.threads, self.temporary)
+        return instances.instance(self.memory_limit, self.threads, self.temporary)
 
     @contextmanager
     def _knowing(self, name: str, relations: Mapping[str, Relation]) -> Iterator[duckdb.DuckDBPyConnection]:
         """Yield a connection that knows the relations of a query; DoesNotFit if a value leaves its type in it."""
         with self.instance(relations.values()).cursor() as connection:
             if (folder := name.split("/")[0]) in _WITH_MACROS:
-                for macro in _statements.parsed(connection, query_text(f"{folder}/macros")):
+                for macro in statements.parsed(connection, query_text(f"{folder}/macros")):
                     connection.execute(macro)
             for relation_name, relation in relations.items():
                 register(connection, relation_name, relation)
@@ -309,63 +304,6 @@ def does_not_fit(name: str, error: BaseException) -> DoesNotFit:
     )
 
 
-class _Instances:
-    """The DuckDB instances of this process by their settings, the ones used last.
-
-    A fork leaves its parent's behind: their threads do not live on in it, and to end such an instance there crashes.
-    """
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, int, Path | None], duckdb.DuckDBPyConnection] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def instance(self, memory_limit: str, threads: int, temporary: Path | None) -> duckdb.DuckDBPyConnection:
-        """Return the instance of these settings: a connection to take cursors of, not to be closed."""
-        key = (memory_limit, threads, temporary)
-        with self._lock:
-            if key not in self._known:
-                while len(self._known) >= INSTANCES_MAX:
-                    self._known.popitem(last=False)
-                self._known[key] = duckdb.connect(":memory:", config=_settings(*key))
-            self._known.move_to_end(key)
-            return self._known[key]
-
-    def end(self) -> None:
-        """Let go of all instances."""
-        self._known.clear()
-
-    def leave_behind(self) -> None:
-        """Forget all instances without ending them, in the child of a fork."""
-        for instance in self._known.values():
-            # One reference more than anybody will give back, so that not even the interpreter's end ends it.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(instance))
-        self._known = OrderedDict()
-        self._lock = threading.Lock()
-
-
-def _settings(
-    memory_limit: str, threads: int, temporary: Path | None
-) -> dict[str, str | bool | int | float | list[str]]:
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": memory_limit,
-        "threads": threads,
-        "autoinstall_known_extensions": "false",
-        "autoload_known_extensions": "false",
-        # What was read stays in the operating system's cache; a second one would only take memory from the queries.
-        "enable_external_file_cache": "false",
-        "preserve_insertion_order": "true",
-    }
-    if temporary is not None:
-        settings["temp_directory"] = str(temporary)
-    return settings
-
-
-_instances = _Instances()
-os.register_at_fork(after_in_child=_instances.leave_behind)
-# An instance that outlives the interpreter is complained of at length.
-atexit.register(_instances.end)
-
-
 def register(connection: duckdb.DuckDBPyConnection, name: str, relation: Relation) -> None:
     """Make `relation` readable under `name`: an Arrow table or reader, a Parquet file, or several read as one."""
     if isinstance(relation, pa.Table | pa.RecordBatchReader):
@@ -400,7 +338,7 @@ def _answer(
     Of a small query most of the work is to read and to plan it. A relation plans it twice: to know its columns, and to
     run it. A cursor plans it once, but copies the rows once more before they are Arrow.
     """
-    (statement,) = _statements.parsed(connection, text)
+    (statement,) = statements.parsed(connection, text)
     if is_small:
         return connection.execute(statement, dict(parameters)).to_arrow_table()
     return connection.sql(statement, params=dict(parameters)).to_arrow_table()
@@ -409,31 +347,6 @@ def _answer(
 def _is_small(relations: Iterable[Relation]) -> bool:
     rows = [each.num_rows if isinstance(each, pa.Table) else None for each in relations]
     return None not in rows and sum(each or 0 for each in rows) <= SMALL_ROWS_MAX
-
-
-class _Statements:
-    """The statements this process has run, by their text: read once, planned anew on every connection."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[str, list[duckdb.Statement]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def parsed(self, connection: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.Statement]:
-        """Return the statements of a text."""
-        with self._lock:
-            if text not in self._known:
-                while len(self._known) >= STATEMENTS_MAX:
-                    self._known.popitem(last=False)
-                self._known[text] = connection.extract_statements(text)
-            return self._known[text]
-
-    def unlock(self) -> None:
-        """Let the child of a fork read, whatever a thread of its parent was doing."""
-        self._lock = threading.Lock()
-
-
-_statements = _Statements()
-os.register_at_fork(after_in_child=_statements.unlock)
 
 
 def _parquet(paths: Sequence[Path], *, is_by_name: bool = False) -> str:

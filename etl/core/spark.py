@@ -6,15 +6,8 @@ Arrow, and only what a stage asks for comes back. PySpark is the extra tallyback
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import logging
-import os
 import re
-import shutil
-import subprocess
-import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,14 +23,13 @@ from etl.core.errors import Retry, Stop
 from etl.core.lake import missing as missing_object
 from etl.core.lake import other_bytes
 from etl.core.s3_lake import S3Lake, promised_sha256
+from etl.core.spark_session import MASTERS, first_line, open_session
 
 if TYPE_CHECKING:
     import duckdb
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
-JAVA_MIN = 17
-MASTERS = "local[N], spark://host:port, sc://host:port (Connect), k8s://https://host:port, yarn"
 _FOLDERS = ("reconcile/", "accrue/")
 _PREPARED = "reconcile/prepare/"
 # What is prepared may leave the subset: URLs are decoded, and what something new touches is found, on DuckDB alone.
@@ -55,16 +47,6 @@ _NO_FIT = frozenset(
 _OBJECT_PROBLEM = re.compile(
     rf"object (\S+) ({object_reader.DAMAGED}|{object_reader.MISSING}|{object_reader.REFUSED})\."
 )
-# What makes Spark say what DuckDB says. A decimal that needs more than 38 digits is an error, never a rounded one.
-_SEMANTICS = {
-    "spark.sql.ansi.enabled": "true",
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.timestampType": "TIMESTAMP_NTZ",
-    "spark.sql.decimalOperations.allowPrecisionLoss": "false",
-    "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
-    "spark.sql.variable.substitute": "false",
-    "spark.sql.execution.arrow.pyspark.enabled": "true",
-}
 
 
 class SparkEngine:
@@ -326,17 +308,17 @@ def _told(name: str) -> Iterator[None]:
     try:
         yield
     except AnalysisException as error:
-        raise Stop(f"sql/{name}.sql does not run on Spark: {_first_line(error)}") from error
+        raise Stop(f"sql/{name}.sql does not run on Spark: {first_line(error)}") from error
     except PySparkException as error:
         if (found := _OBJECT_PROBLEM.search(str(error))) is not None:
             raise _object_problem(found[1], found[2]) from None
         if (error.getCondition() or "").split(".")[0] in _NO_FIT:
             raise does_not_fit(name, error) from error
         raise Retry(
-            f"Spark did not finish sql/{name}.sql ({_first_line(error)}): see its log, then run again"
+            f"Spark did not finish sql/{name}.sql ({first_line(error)}): see its log, then run again"
         ) from error
     except (Py4JError, OSError) as error:
-        raise Retry(f"the connection to Spark broke in sql/{name}.sql ({_first_line(error)}): run again") from error
+        raise Retry(f"the connection to Spark broke in sql/{name}.sql ({first_line(error)}): run again") from error
 
 
 def _object_problem(path: str, amiss: str) -> Stop:
@@ -349,102 +331,3 @@ def _object_problem(path: str, amiss: str) -> Stop:
         f"the bucket refuses Spark's workers the lake's object {path}: its credential may not read there, or ended "
         "since the stage began. Check the connection of the lake, then run again"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
-
-
-def open_session(settings: SparkSettings, temporary: Path | None) -> SparkSession:
-    """Return this process's session; Stop if Java or the extra is missing, Retry if no master answers."""
-    if (active := _active_session()) is not None:
-        return active
-    if step := missing(settings.master):
-        raise Stop(step)
-    with warnings.catch_warnings():
-        # The parts of PySpark that do not yet know pandas 3 are not used here.
-        warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
-        from py4j.protocol import Py4JError
-        from pyspark.errors import PySparkException
-        from pyspark.sql import SparkSession
-
-        # What it logs is raised, too.
-        logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
-        builder = SparkSession.builder.appName("tallyback")
-        if settings.master.startswith("sc://"):
-            builder = builder.remote(settings.master)
-            options = {**_SEMANTICS, **settings.options}
-        else:
-            builder = builder.master(settings.master)
-            options = {**_SEMANTICS, **_resources(settings, temporary), **settings.options}
-        for key, value in options.items():
-            builder = builder.config(key, value)
-        # PySpark asks the environment alone which Python the workers run.
-        if python := settings.options.get("spark.pyspark.python"):
-            os.environ["PYSPARK_PYTHON"] = python
-        elif settings.master.startswith("local"):
-            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        try:
-            session = builder.getOrCreate()
-            if settings.partitions is not None:
-                session.conf.set("spark.sql.shuffle.partitions", settings.partitions)
-            elif not settings.master.startswith("sc://"):
-                session.conf.set("spark.sql.shuffle.partitions", 3 * session.sparkContext.defaultParallelism)
-        except (PySparkException, Py4JError, OSError) as error:
-            raise Retry(f"Spark at {settings.master} does not answer ({_first_line(error)}): is it up?") from error
-    return session
-
-
-def _active_session() -> SparkSession | None:
-    """Return the session that was started here; each query asks for it, so nothing is looked up or imported anew."""
-    for name in ("pyspark.sql", "pyspark.sql.connect.session"):
-        sessions = sys.modules.get(name)
-        if sessions is not None and (found := sessions.SparkSession.getActiveSession()) is not None:
-            return cast("SparkSession", found)
-    return None
-
-
-def _resources(settings: SparkSettings, temporary: Path | None) -> dict[str, str]:
-    resources = {
-        "spark.driver.memory": settings.driver_memory,
-        "spark.driver.maxResultSize": settings.driver_memory,
-        "spark.executor.memory": settings.executor_memory,
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.log.level": "OFF",
-    }
-    if temporary is not None:
-        resources["spark.local.dir"] = str(temporary / "spark")
-        resources["spark.sql.warehouse.dir"] = str(temporary / "spark-warehouse")
-    if settings.master.startswith("local"):
-        resources["spark.driver.host"] = "127.0.0.1"
-        resources["spark.driver.bindAddress"] = "127.0.0.1"
-    return resources
-
-
-def missing(master: str) -> str:
-    """Return what to install before Spark at `master` can be used, '' if all is there."""
-    if importlib.util.find_spec("pyspark") is None or importlib.util.find_spec("grpc_status") is None:
-        return "PySpark is not installed: install the extra tallyback[spark] (docs/spark.md)"
-    if master.startswith("sc://"):
-        return ""
-    found = java_version()
-    if found is None:
-        return f"there is no Java: Spark needs Java {JAVA_MIN} or later, on the PATH or in JAVA_HOME"
-    if found < JAVA_MIN:
-        return f"Java is {found}: Spark needs {JAVA_MIN} or later, on the PATH or in JAVA_HOME"
-    return ""
-
-
-def java_version() -> int | None:
-    """Return the major version of the Java that Spark would start, None if there is none."""
-    home = os.environ.get("JAVA_HOME")
-    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
-    if java is None:
-        return None
-    try:
-        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = re.search(r'version "(?:1\.)?(\d+)', told)
-    return int(found[1]) if found else None

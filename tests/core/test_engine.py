@@ -99,7 +99,8 @@ def test_a_fork_has_instances_of_its_own_and_ends_none_of_its_parents() -> None:
     """To end an instance whose threads did not come along crashes: neither a fifth one nor the end may do it."""
     script = """
 import os, sys
-from etl.core.engine import INSTANCES_MAX, Engine
+from etl.core.duckdb_process import INSTANCES_MAX
+from etl.core.engine import Engine
 
 def work(limit):
     with Engine(f"{300 + limit}MB").connect() as connection:

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 from etl.cli.app import app
 from etl.cli.stages import EngineName
 from etl.cli.stages import chosen_engine as chosen
-from etl.core import spark
+from etl.core import spark_session
 from etl.core.configuration import SparkSettings, load, problems
 from etl.core.engine import Derived, Engine, register
 from etl.core.errors import Stop
-from etl.core.spark import SparkEngine, missing
+from etl.core.spark import SparkEngine
+from etl.core.spark_session import missing
 
 ENTITY = "name: main\nbase_currency: EUR\nbooks_zone: Europe/Berlin\n"
 
@@ -67,15 +68,15 @@ def test_another_master_is_refused_before_anything_starts(master: str) -> None:
 
 
 def test_what_is_missing_is_said_with_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spark.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(spark_session.importlib.util, "find_spec", lambda _: None)
     assert "tallyback[spark]" in missing("yarn")
-    monkeypatch.setattr(spark.importlib.util, "find_spec", lambda _: object())
-    monkeypatch.setattr(spark, "java_version", lambda: None)
+    monkeypatch.setattr(spark_session.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(spark_session, "java_version", lambda: None)
     assert "no Java" in missing("local[*]")
     assert missing("sc://host") == ""
-    monkeypatch.setattr(spark, "java_version", lambda: 11)
+    monkeypatch.setattr(spark_session, "java_version", lambda: 11)
     assert "Java is 11" in missing("spark://h:1")
-    monkeypatch.setattr(spark, "java_version", lambda: 17)
+    monkeypatch.setattr(spark_session, "java_version", lambda: 17)
     assert missing("spark://h:1") == ""
 
 
@@ -90,9 +91,9 @@ def test_java_is_asked_which_it_is(
     (tmp_path / "bin" / "java").write_text(f"#!/bin/sh\necho '{told}' >&2\n")
     (tmp_path / "bin" / "java").chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    assert spark.java_version() == version
+    assert spark_session.java_version() == version
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "nowhere"))
-    assert spark.java_version() is None
+    assert spark_session.java_version() is None
 
 
 def test_what_stays_with_an_engine_is_not_read_by_another() -> None:
@@ -121,7 +122,7 @@ def test_options_may_hold_a_secret_and_are_not_shown() -> None:
 def test_the_command_line_chooses_it_and_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("clicks", "transactions", "programs"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(spark, "missing", lambda _: "PySpark is not installed")
+    monkeypatch.setattr(spark_session, "missing", lambda _: "PySpark is not installed")
     named = [word for name in ("clicks", "transactions", "programs") for word in (f"--{name}", str(tmp_path / name))]
     command = ["match", *named, "--out", str(tmp_path / "out")]
     with pytest.raises(Stop, match="add --engine spark"):

@@ -13,7 +13,7 @@ CHECKOUT = Path(__file__).parents[2]
 LOCKS = ["bootstrap", "runtime", "dev", "deploy", "spark"]
 TARGETS = {
     "help", "install", "demo", "up", "down", "test", "coverage", "test-external", "check", "bench",
-    "bench-plot", "clean", "lock",
+    "bench-plot", "bench-spark", "clean", "lock",
 }  # fmt: skip
 
 

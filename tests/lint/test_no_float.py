@@ -42,7 +42,7 @@ NO_MONEY = {
     "etl/breaks.py": "hours before a sale, shown to a person beside a candidate",
     "etl/core/bucket.py": "seconds to wait",
     "etl/core/embedded.py": "seconds to wait",
-    "etl/core/engine.py": "a setting of DuckDB may be one",
+    "etl/core/duckdb_process.py": "a setting of DuckDB may be one",
     "etl/core/lake_cache.py": "how much of a full cache is kept",
     "etl/core/unprivileged.py": "seconds to wait",
     "etl/doctor.py": "bytes of a disk, shown in gigabytes",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.generate import matching_world
 from etl.core import engine as engines
-from etl.core import spark as spark_engine
+from etl.core import spark_session
 from etl.core.dialect import order_of
 from etl.core.engine import SQL_ROOT, DoesNotFit, Engine, SqlEngine, query_text
 from etl.core.spark import SparkEngine
@@ -184,7 +184,7 @@ def test_values_nulls_and_ties_are_the_same(
 
 def test_java_is_asked_for_once_and_not_for_each_query(spark: SparkEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     session = spark.session()
-    monkeypatch.setattr(spark_engine, "missing", lambda _: "asked again")
+    monkeypatch.setattr(spark_session, "missing", lambda _: "asked again")
     assert spark.session() is session
 
 
