@@ -111,7 +111,7 @@ def _number(column: pa.Array) -> list[Piece]:
 
 
 def _numeric(column: pa.Array) -> list[Piece]:
-    """Return numerics with as many digits as their type may have: PostgreSQL drops zeros at either end.
+    """Return numerics, all with as many digits as the longest has: PostgreSQL drops zeros at either end.
 
     A digit is to the base 10,000.
     """
@@ -119,22 +119,24 @@ def _numeric(column: pa.Array) -> list[Piece]:
     if scale % 4 or precision > 26:
         raise TypeError(f"{column.type} has no binary form here: at most 26 digits, of them 0, 4, 8... in the fraction")
     whole_count = -(-(precision - scale) // 4)
-    digit_count = whole_count + scale // 4
     low, high = words(pc.abs(column))
     # In two halves that fit 64 bits: 2**64 is 184467440737 * 10**8 + 9551616.
     upper, lower = np.divmod(low.view(np.uint64), np.uint64(10**8))
     lower, upper = lower.view(np.int64) + high * 9_551_616, upper.view(np.int64) + high * 184_467_440_737
     upper, lower = upper + lower // 10**8, lower % 10**8
-    digits: list[Piece] = []
-    for place in range(digit_count):
+    digits: list[Integers] = []
+    for place in range(whole_count + scale // 4):
         if place < 2:
             lower, digit = np.divmod(lower, 10_000)
         else:
             upper, digit = np.divmod(upper, 10_000)
-        digits.insert(0, (">i2", digit))
+        digits.insert(0, digit)
+    used = [place for place, digit in enumerate(digits) if digit.any()] or [0]
+    digits = digits[used[0] : used[-1] + 1]
     sign = np.where(words(column)[1] < 0, 0x4000, 0)
-    head: list[Piece] = [(">i2", digit_count), (">i2", whole_count - 1), (">i2", sign), (">i2", scale)]
-    return [(">i4", 8 + 2 * digit_count), *head, *digits]
+    weight = whole_count - 1 - used[0]
+    head: list[Piece] = [(">i2", len(digits)), (">i2", weight), (">i2", sign), (">i2", scale)]
+    return [(">i4", 8 + 2 * len(digits)), *head, *[(">i2", digit) for digit in digits]]
 
 
 def words(column: pa.Array) -> tuple[Integers, Integers]:
