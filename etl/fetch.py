@@ -170,7 +170,7 @@ def _not_final_days(context: Context, account: PartnerAccount, facts: ConnectorF
         ORDER BY 1
     """
     oldest = day - timedelta(days=_number(account, "not_final_days_max", NOT_FINAL_DAYS_MAX))
-    since = datetime(oldest.year, oldest.month, oldest.day)  # noqa: DTZ001  (instants are naive UTC here)
+    since = datetime.combine(oldest, time())
     with context.warehouse.transaction() as connection:
         rows = fetch_table(connection, query, _INSTANTS, (account.name, since)).to_pylist()
     zone = ZoneInfo(account.zone)

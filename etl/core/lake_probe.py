@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from etl.core.bucket import Missing, Taken, checksum, typed_errors
 from etl.core.errors import Retry, Stop
 from etl.core.s3_lake import S3Lake
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.literals import BucketLocationConstraintType
 
 PATH = "doctor/probe"
 """The one object a probe leaves: a key that may not delete can try it again and again."""
@@ -53,7 +57,7 @@ def create_bucket(lake: S3Lake) -> bool:
             else:
                 client.create_bucket(
                     Bucket=lake.access.bucket,
-                    CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]  # any region
+                    CreateBucketConfiguration={"LocationConstraint": cast("BucketLocationConstraintType", region)},
                 )
             return True
     return False

@@ -14,6 +14,7 @@ from datetime import date
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from etl.core.configuration import RemittanceLayout
 from etl.core.errors import Stop
@@ -288,7 +289,9 @@ def _remittance(rows: Sequence[tuple[int, dict[str, Value]]], layout: Remittance
         if head["period_from"] is None:
             raise ValueError("says neither lines nor a period: what does it pay?")
         lines = list(_lump_lines(head))
-    made = Remittance(**{name: head[name] for name in _HEAD}, lines=tuple(lines), row_number=number)  # type: ignore[arg-type]  # the readers made the types
+    # Each is of its field's type: the reader of its column made it.
+    fields: dict[str, Any] = {name: head[name] for name in _HEAD}
+    made = Remittance(**fields, lines=tuple(lines), row_number=number)
     _require_whole(made, today)
     _require_tie(made)
     return made

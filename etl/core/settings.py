@@ -39,4 +39,4 @@ class Settings(BaseSettings):
 
 def read_settings() -> Settings:
     """Return the settings of the environment. Raises pydantic's ValidationError naming what is missing or wrong."""
-    return Settings()  # type: ignore[call-arg]  # the environment gives what is required
+    return Settings()

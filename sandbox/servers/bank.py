@@ -47,7 +47,7 @@ class InboxTree(paramiko.SFTPServerInterface):
         """Return the same as `stat`; nobody can make a link here."""
         return self.stat(path)
 
-    def open(self, path: str, flags: int, attr: paramiko.SFTPAttributes) -> paramiko.SFTPHandle | int:  # noqa: ARG002  (paramiko's signature)
+    def open(self, path: str, flags: int, _attr: paramiko.SFTPAttributes) -> paramiko.SFTPHandle | int:
         """Return a handle to read or write a file of the inbox."""
         real = self._real(path)
         if real.parent != self._root / DIRECTORY.strip("/"):

@@ -119,7 +119,7 @@ class ReportTree(paramiko.SFTPServerInterface):
         """Return the same as `stat`; there are no links."""
         return self.stat(path)
 
-    def open(self, path: str, flags: int, attr: paramiko.SFTPAttributes) -> paramiko.SFTPHandle | int:  # noqa: ARG002  (paramiko's signature)
+    def open(self, path: str, flags: int, _attr: paramiko.SFTPAttributes) -> paramiko.SFTPHandle | int:
         """Return a handle to read a report; writing is refused."""
         if flags & 3:
             return paramiko.sftp.SFTP_PERMISSION_DENIED

@@ -191,10 +191,11 @@ def _page(found: Iterable[tuple[Row, State]], options: dict[str, str]) -> list[t
     if field not in wsdl.ENUMERATIONS["TransactionConversionSort"]:
         raise Refused("Unknown sort")
 
-    def place(entry: tuple[Row, State]) -> tuple[datetime, int]:
+    def place(entry: tuple[Row, State]) -> tuple[bool, datetime | None, int]:
+        """Return what orders a row: the time it is sorted by, after all others where there is none; then its number."""
         row, state = entry
-        at = {"ID": datetime.min, "assessmentDate": state.validated_at or datetime.max}.get(field, row.occurred_at)  # noqa: DTZ901  (instants here are UTC without a zone)
-        return at, int(row.transaction_id)
+        at = {"ID": None, "assessmentDate": state.validated_at}.get(field, row.occurred_at)
+        return at is None, at, int(row.transaction_id)
 
     ordered = sorted(found, key=place, reverse=options.get("sortDirection") == "descending")
     offset = _count(options, "offset", 0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import psycopg
@@ -17,7 +20,7 @@ from etl.core.embedded import EmbeddedPostgres
 from etl.core.engine import Engine
 from etl.core.errors import Stop
 from etl.core.hash_chain import LINK, chain_of_books
-from etl.core.ledger import ENTRY, FLOW, POSTING, PostedCounts, booked_days, post, read_accounts
+from etl.core.ledger import ACCOUNT, ENTRY, FLOW, POSTING, PostedCounts, booked_days, post, read_accounts
 from etl.core.warehouse import Warehouse, fetch
 
 POSTED_AT = datetime.fromisoformat("2026-03-01T12:00")
@@ -156,7 +159,7 @@ _OWN = {
 }
 
 
-@pytest.mark.parametrize(("table", "schema"), [("journal_entry", ENTRY), ("posting", POSTING)])
+@pytest.mark.parametrize(("table", "schema"), [("account", ACCOUNT), ("journal_entry", ENTRY), ("posting", POSTING)])
 def test_what_is_copied_as_bytes_has_the_types_of_the_tables(warehouse_url: str, table: str, schema: pa.Schema) -> None:
     query = (
         "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
@@ -166,6 +169,26 @@ def test_what_is_copied_as_bytes_has_the_types_of_the_tables(warehouse_url: str,
         stored = {str(name): kind for name, kind in connection.execute(query, (f"ledger.{table}",)).fetchall()}
     hashes = {name: "text" for name in stored if "hash" in name}
     assert stored == {field.name: _OWN[field.type] for field in schema} | hashes
+
+
+def test_entities_that_create_accounts_at_once_number_them_one_after_the_other(warehouse_url: str) -> None:
+    flows = [_flow("a", credit_owner=f"shop_{number}") for number in range(50)]
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(_post, warehouse_url, *flows, entity=f"house_{number}") for number in range(4)]
+    assert [run.result().accounts for run in runs] == [51] * 4
+    with psycopg.connect(warehouse_url) as connection:
+        numbers = connection.execute("SELECT entity, account_id FROM ledger.account ORDER BY account_id").fetchall()
+        # Who lets the table number an account gets the next one.
+        (own,) = (
+            connection.execute(
+                "INSERT INTO ledger.account (entity, kind, owner, asset) VALUES ('x', 'border', '', 'EUR/4')"
+                " RETURNING account_id"
+            ).fetchone()
+            or ()
+        )
+    assert len(numbers) == 204
+    assert [entity for entity, _ in numbers] == [each for each, _ in groupby(numbers, itemgetter(0)) for _ in range(51)]
+    assert own == int(str(numbers[-1][1])) + 1
 
 
 def test_each_entity_counts_for_itself(warehouse_url: str) -> None:

@@ -23,7 +23,7 @@ def small() -> World:
 def small_folder(small: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("world") / "small"
     folder.save(small, directory)
-    clock.set(directory, LATER)
+    clock.move_to(directory, LATER)
     return directory
 
 

@@ -221,7 +221,7 @@ def test_the_clock_decides_what_is_known_and_the_same_clock_gives_the_same_bytes
         folder.save(small, tmp_path / name)
         with start(tmp_path / name) as sandbox:
             for at in (early, late):
-                clock.set(tmp_path / name, at)
+                clock.move_to(tmp_path / name, at)
                 answers[at].append(get(sandbox, SEPTEMBER).content)
     assert answers[early][0] == answers[early][1]
     assert answers[late][0] == answers[late][1]

@@ -168,9 +168,9 @@ def test_tomorrows_report_is_not_there_today(small: World, tmp_path: Path) -> No
     with start(tmp_path / "world") as sandbox:
         visitor = visit(sandbox, "rakuten")
         assert visitor.client.listdir("/reports") == []
-        clock.set(tmp_path / "world", midnight(FROM_ON) + timedelta(days=1, hours=5, minutes=29))
+        clock.move_to(tmp_path / "world", midnight(FROM_ON) + timedelta(days=1, hours=5, minutes=29))
         assert visitor.client.listdir("/reports") == []
-        clock.set(tmp_path / "world", midnight(FROM_ON) + timedelta(days=1, hours=5, minutes=30))
+        clock.move_to(tmp_path / "world", midnight(FROM_ON) + timedelta(days=1, hours=5, minutes=30))
         names = ["item-report_n3_20260901.csv", "item-report_n9_20260901.csv"]
         assert sorted(visitor.client.listdir("/reports")) == names
         visitor.transport.close()

@@ -37,10 +37,10 @@ def test_clicks_appear_when_they_are_committed_not_when_they_happen(small: World
         if click.committed_at - click.clicked_at > timedelta(minutes=30) and click.clicked_at.date() > FROM_ON
     )
     statement = sa.select(tracker.CLICKS.c.uid).where(tracker.CLICKS.c.uid == late.click_id)
-    clock.set(saved, late.clicked_at + timedelta(minutes=5))
+    clock.move_to(saved, late.clicked_at + timedelta(minutes=5))
     newest = read(saved, sa.select(sa.func.max(tracker.CLICKS.c.created)))
     assert read(saved, statement) == []
-    clock.set(saved, late.committed_at)
+    clock.move_to(saved, late.committed_at)
     assert read(saved, statement) == [late.click_id]
     # Its row is older than others a reader has seen already: only an overlap finds it.
     assert late.clicked_at < read(saved, sa.select(sa.func.max(tracker.CLICKS.c.created)))[0]  # type: ignore[operator]  # a datetime
@@ -60,7 +60,7 @@ def test_many_small_steps_and_one_large_one_give_the_same_rows(small: World, tmp
         at = parsed("2026-09-01T00:00:00Z")
         while at < end:
             at = min(end, at + timedelta(hours=hours))
-            clock.set(tmp_path / name, at)
+            clock.move_to(tmp_path / name, at)
     for table in (tracker.CLICKS, tracker.ORDERS, tracker.USERS):
         statement = sa.select(*table.c).order_by(*table.primary_key.columns)
         rows = []
@@ -75,15 +75,15 @@ def test_many_small_steps_and_one_large_one_give_the_same_rows(small: World, tmp
 
 def test_setting_the_clock_again_inserts_nothing(saved: Path) -> None:
     at = parsed("2026-09-05T00:00:00Z")
-    assert clock.set(saved, at) > 0
-    assert clock.set(saved, at) == 0
+    assert clock.move_to(saved, at) > 0
+    assert clock.move_to(saved, at) == 0
     assert tracker.advance(saved, at) == 0
 
 
 def test_the_clock_does_not_go_back(saved: Path) -> None:
-    clock.set(saved, datetime(2026, 9, 5, tzinfo=UTC))
+    clock.move_to(saved, datetime(2026, 9, 5, tzinfo=UTC))
     with pytest.raises(ValueError, match="cannot go back"):
-        clock.set(saved, parsed("2026-09-04T00:00:00Z"))
+        clock.move_to(saved, parsed("2026-09-04T00:00:00Z"))
     assert clock.now(saved) == parsed("2026-09-05T00:00:00Z")
 
 
@@ -91,7 +91,7 @@ def test_a_member_who_changes_account_is_one_row_that_says_when_and_by_whom(smal
     change = small.member_changes[0]
     statement = sa.select(tracker.USERS.c.iban).where(tracker.USERS.c.user_ref == change.member_id)
     before = read(saved, statement)
-    clock.set(saved, change.changed_at)
+    clock.move_to(saved, change.changed_at)
     assert before != [change.iban]
     assert read(saved, statement) == [change.iban]
     assert len(read(saved, sa.select(tracker.USERS.c.user_ref))) == len(small.members)
@@ -100,7 +100,7 @@ def test_a_member_who_changes_account_is_one_row_that_says_when_and_by_whom(smal
 def test_the_tracker_may_live_in_postgresql(database_url: str, tmp_path: Path) -> None:
     world = build_world(7, "small", FROM_ON, UNTIL_ON)
     folder.save(world, tmp_path / "world", database_url)
-    clock.set(tmp_path / "world", parsed("2026-12-01T00:00:00Z"))
+    clock.move_to(tmp_path / "world", parsed("2026-12-01T00:00:00Z"))
     assert not (tmp_path / "world" / "tracker.sqlite").exists()
     ids = read(tmp_path / "world", sa.select(tracker.CLICKS.c.uid))
     assert sorted(ids) == sorted(click.click_id for click in world.clicks)

@@ -35,7 +35,7 @@ ZONES = {"awin": "Europe/Berlin", "tradetracker": "Europe/Amsterdam", "rakuten":
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     directory = tmp_path_factory.mktemp("partners") / "world"
     folder.save(build_world(3, "small", FROM_ON, UNTIL_ON), directory)
-    clock.set(directory, NOW)
+    clock.move_to(directory, NOW)
     with start(directory, awin_calls_per_minute=0) as sandbox:
         yield sandbox
 

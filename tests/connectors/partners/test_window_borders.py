@@ -96,7 +96,7 @@ def _row(partner: str, transaction_id: str, program: Program, at: datetime) -> R
 def _open(partner: str, place: Path) -> Iterator[Shop]:
     world = place / "world"
     folder.save(build_world(3, "tiny" if partner == "awin" else "small", date(2026, 9, 1), date(2026, 10, 1)), world)
-    clock.set(world, NOW)
+    clock.move_to(world, NOW)
     application = Awin(world, 0) if partner == "awin" else TradeTracker(world)
     server = web.server(application, world)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
