@@ -1,7 +1,7 @@
 """Run the cases of a benchmark in fresh processes, one after the other and interleaved, and keep the best of each.
 
-A case is a module-level function of a folder that returns how many rows it dealt with. Imports happen before the clock
-starts; peak memory is that of the case's own process (a PostgreSQL server's is not in it).
+A case is a module-level function of a folder (or a partial of one) that returns how many rows it dealt with. Imports
+happen before the clock starts; peak memory is that of the case's own process (a PostgreSQL server's is not in it).
 """
 
 from __future__ import annotations

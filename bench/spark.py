@@ -12,6 +12,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -72,29 +73,12 @@ def _java_peak_mb(engine: SparkEngine) -> int:
     return total
 
 
-def _two_begun(folder: Path) -> None:
-    _begun(folder, 2)
-
-
-def _one_begun(folder: Path) -> None:
-    _begun(folder, 1)
-
-
-def _matched(folder: Path, cores: int) -> int:
+def ours(folder: Path, cores: int) -> int:
+    """Match on so many workers of one core each."""
     files = [folder / f"{name}.parquet" for name in ("click", "transaction", "program")]
     counts = match_files(files[0], files[1], files[2], None, folder / f"spark{cores}", _ENGINES[cores])
     _tell(folder, cores, "java_peak_mb", _java_peak_mb(_ENGINES[cores]))
     return dict(counts)["transactions"]
-
-
-def on_two(folder: Path) -> int:
-    """Match on two workers."""
-    return _matched(folder, 2)
-
-
-def on_one(folder: Path) -> int:
-    """Match on one worker."""
-    return _matched(folder, 1)
 
 
 def run(folder: Path, rows: int | None, repeat: int, told: Callable[[str], None]) -> Result:
@@ -104,8 +88,8 @@ def run(folder: Path, rows: int | None, repeat: int, told: Callable[[str], None]
     transactions = rows or TRANSACTIONS
     matching_world(folder, transactions * CLICKS_EACH, transactions, told)
     cases = [
-        Case("two workers", on_two, _two_begun),
-        Case("one worker", on_one, _one_begun),
+        Case("two workers", partial(ours, cores=2), partial(_begun, cores=2)),
+        Case("one worker", partial(ours, cores=1), partial(_begun, cores=1)),
         Case("DuckDB", on_duckdb),
     ]
     try:

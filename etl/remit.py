@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
@@ -61,9 +61,7 @@ _BREAKS = KeptTable(
     carried=True,
     scope=f"kind IN ({', '.join(repr(kind) for kind in REMITTANCE_BREAKS)})",
 )
-
-
-_OUTCOMES = KeptTable("ops.sale_outcome", ("sale_id", "currency"), SALE_OUTCOME, "outcomes")
+_SALE_OUTCOMES = KeptTable("ops.sale_outcome", ("sale_id", "currency"), SALE_OUTCOME, "outcomes")
 # Which rows a part is about, in the words of the tables that it staged.
 _OF_ACCOUNT = "partner_account IN (SELECT partner_account FROM looked_account)"
 _OF_SALE = "sale_id IN (SELECT sale_id FROM looked_sale)"
@@ -108,63 +106,60 @@ def remit(context: Context, day: date, *, is_whole: bool = False, narrow_from: i
         now = remitted_now(context, connection, day) if has_versions(connection, narrow_from) else None
         is_oldest_first = configuration.entity.lump_sums == "oldest_first"
         part = None if is_whole else looked_at_again(connection, before, now, is_oldest_first=is_oldest_first)
-        facts = read_facts(context, connection, None if part is None else part.sales)
-        told = read_told(connection, configuration, None if part is None else part.accounts)
-        if part is not None:
-            told = replace(told, write_off=_of_sales(told.write_off, part.sales))
+        sales, accounts = (None, None) if part is None else (part.sales, part.accounts)
+        facts = read_facts(context, connection, sales)
+        told = read_told(connection, configuration, accounts)
+        if sales is not None:
+            told = replace(told, write_off=_of_sales(told.write_off, sales))
         made = allocated(engine, facts, told, day)
         found = sale_outcomes(engine, facts, told, made, configuration)
         changed = keep(context, connection, _of_part(_ALLOCATIONS, part, _OF_ACCOUNT), made.allocation, day)
         touch_transactions(connection, changed.told)
         if now is not None:
-            keep(context, connection, _of_part(_OUTCOMES, part, _OF_SALE), found, day)
-        is_told = connection.execute("SELECT 1 FROM ops.remittance LIMIT 1").fetchone() is not None
-        seen = _seen(context, connection, found, part, day, is_told=is_told)
-        late = aged(engine, seen.told, seen.left, configuration, day)
+            keep(context, connection, _of_part(_SALE_OUTCOMES, part, _OF_SALE), found, day)
+        remittance_count = _count(connection, _REMITTANCE_COUNT)
+        is_told = remittance_count > 0
+        of_all = _of_all_sales(context, connection, found, part, day, is_told=is_told)
+        late = aged(engine, of_all.told, of_all.left, configuration, day)
         open_breaks = _keep_breaks(context, connection, breaks(engine, told, made, late, is_told=is_told), part, day)
         paid = _post_remittances(context, connection, facts, told, made, part)
-        written_off = read_posted_write_offs(connection, entity, None if part is None else part.sales)
+        written_off = read_posted_write_offs(connection, entity, sales)
         given_up = post_difference(context, connection, "write_off", made.write_off, written_off)
         write_remitted(connection, entity, before, now, context.run_id)
-        remittance_count = connection.execute(_REMITTANCE_COUNT).fetchone()
     counts = (
-        ("remittances", int(str((remittance_count or (0,))[0]))),
+        ("remittances", remittance_count),
         ("new_allocations", changed.new + changed.changed),
         ("gone_allocations", changed.gone),
         ("postings", paid.postings + given_up.postings),
-        *((name, seen.counts.get(name, 0)) for name in OUTCOMES),
+        *((name, of_all.counts[name]) for name in OUTCOMES),
         ("open_breaks", open_breaks),
         ("looked_at", facts.sale.num_rows),
     )
-    return StageResult("remit", entity, counts, _note(seen.counts))
+    return StageResult("remit", entity, counts, _note(of_all.counts))
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcomes:
     """What there is to say of all sales: how many have each outcome, what accounts leave open, what may be breaks."""
 
-    counts: dict[str, int]
+    counts: Counter[str]
     left: pa.Table
     told: pa.Table
 
 
-def _seen(
+def _of_all_sales(
     context: Context, connection: Connection, found: pa.Table, part: Part | None, day: date, *, is_told: bool
 ) -> _Outcomes:
     """Return what there is to say of all sales, of which `found` are the outcomes of those that were looked at."""
-    if part is None:
-        counted = found.group_by("outcome").aggregate([([], "count_all")])
-        left, told = account_open(context.engine, found), found
-        numbers = counted["count_all"].to_pylist()
-    else:
-        counted = read_outcome_counts(connection)
-        left = account_open(context.engine, counted)
-        told = read_outcomes_to_tell(connection, day, is_told=is_told)
-        numbers = counted["sale_count"].to_pylist()
     counts: Counter[str] = Counter()
-    for name, number in zip(counted["outcome"].to_pylist(), numbers, strict=True):
-        counts[name] += number
-    return _Outcomes(dict(counts), left, told)
+    if part is None:
+        counts.update({row["values"]: row["counts"] for row in found["outcome"].value_counts().to_pylist()})
+        return _Outcomes(counts, account_open(context.engine, found), found)
+    counted = read_outcome_counts(connection)
+    for row in counted.to_pylist():
+        counts[row["outcome"]] += row["sale_count"]
+    left = account_open(context.engine, counted)
+    return _Outcomes(counts, left, read_outcomes_to_tell(connection, day, is_told=is_told))
 
 
 def _keep_breaks(context: Context, connection: Connection, found: pa.Table, part: Part | None, day: date) -> int:
@@ -173,7 +168,11 @@ def _keep_breaks(context: Context, connection: Connection, found: pa.Table, part
     keep(context, connection, _of_part(_BREAKS, part, of_account), found, day)
     if part is None:
         return int(found.num_rows)
-    row = connection.execute(f"SELECT count(*) FROM ops.break WHERE {_BREAKS.scope}").fetchone()
+    return _count(connection, f"SELECT count(*) FROM ops.break WHERE {_BREAKS.scope}")
+
+
+def _count(connection: Connection, query: str) -> int:
+    row = connection.execute(query).fetchone()
     return int(str((row or (0,))[0]))
 
 
@@ -195,8 +194,8 @@ def _of_sales(table: pa.Table, sales: Sequence[str]) -> pa.Table:
     return table.filter(pc.is_in(table["sale_id"], pa.array(sales, table.schema.field("sale_id").type)))
 
 
-def _note(counts: Mapping[str, int]) -> str:
-    told = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in OUTCOMES if counts.get(name))
+def _note(counts: Counter[str]) -> str:
+    told = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in OUTCOMES if counts[name])
     return f"approved sales: {told}" if told else "no sale is approved yet"
 
 
@@ -243,8 +242,8 @@ def decide(context: Context, decision: Decision) -> str:
         if decision.undoes is not None and decision.undoes not in [row[0] for row in standing]:
             known = ", ".join(f"{row[0]} ({row[1]})" for row in standing) or "none"
             raise Stop(f"{decision.undoes!r} is no decision in force of {decision.remittance} (in force: {known})")
-        count = connection.execute("SELECT count(*) FROM ops.remittance_decision").fetchone()
-        told = [decision.kind.value, account, remittance_id, revision, decision.undoes, count and count[0]]
+        count = _count(connection, "SELECT count(*) FROM ops.remittance_decision")
+        told = [decision.kind.value, account, remittance_id, revision, decision.undoes, count]
         decision_id = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
         connection.execute(
             "INSERT INTO ops.remittance_decision (decision_id, kind, partner_account, remittance_id, revision, undoes,"

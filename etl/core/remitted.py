@@ -20,14 +20,11 @@ from etl.core.context import Context
 from etl.core.exchange import usable_rates
 from etl.core.receivable_item import read_items
 from etl.core.schemas import FX_RATE, PROGRAM, TEXT
-from etl.core.seen import code_hash, hash_of
+from etl.core.seen import FEW_SALES, SHARE_MAX, code_hash, has_sales, hash_of
 from etl.core.told import DECISION_FACT, REMITTANCE_FACT, read_decisions, read_remittances
 from etl.core.touched import TOUCHED, due_sales, forget_touched_rows
 from etl.core.warehouse import Connection, fetch, stage
 from etl.core.write_off import read_write_offs
-
-# If more sales than these, and more than one in so many, would be looked at, all are.
-_FEW, _SHARE_MAX = 10_000, 4
 
 _HEAD = pa.schema([("day", pa.date32()), ("inputs_hash", TEXT)])
 _ACCOUNT = pa.schema([("partner_account", TEXT)])
@@ -135,7 +132,7 @@ def looked_at_again(
     if accounts:
         accounts = _hanging_together(connection, accounts)
         sales |= set(fetch(connection, _OF_ACCOUNTS, TOUCHED, (sorted(accounts),) * 3)["sale_id"].to_pylist())
-    if _is_much(connection, len(sales)):
+    if len(sales) > FEW_SALES and not has_sales(connection, len(sales) * SHARE_MAX):
         return None
     _stage_names(connection, sales, accounts)
     return Part(sorted(sales), sorted(accounts))
@@ -155,14 +152,6 @@ def _hanging_together(connection: Connection, accounts: set[str]) -> set[str]:
         if more <= accounts:
             return accounts
         accounts = accounts | more
-
-
-def _is_much(connection: Connection, count: int) -> bool:
-    if count <= _FEW:
-        return False
-    query = "SELECT count(*) FROM (SELECT 1 FROM ops.sale LIMIT %s) AS s"
-    found = connection.execute(query, (count * _SHARE_MAX,)).fetchone()
-    return found is not None and int(str(found[0])) < count * _SHARE_MAX
 
 
 def write_remitted(

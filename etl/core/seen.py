@@ -19,6 +19,8 @@ from etl.core.warehouse import Connection, copy_in, fetch
 
 NARROW_FROM = 100_000
 """With fewer versions than this everything is looked at each time: to find out what is touched would cost more."""
+FEW_SALES, SHARE_MAX = 10_000, 4
+"""If more sales than these, and more than one in so many, would be looked at again, all are."""
 
 _INPUT = pa.schema([("kind", TEXT), ("input_id", TEXT), ("state", TEXT)])
 _HEAD = pa.schema([("day", pa.date32()), ("inputs_hash", TEXT), ("sealed_until", pa.timestamp("us")), ("run_id", TEXT)])
@@ -57,7 +59,16 @@ def code_hash() -> str:
 
 def has_versions(connection: Connection, least: int) -> bool:
     """Return whether there are at least so many versions."""
-    query = "SELECT count(*) FROM (SELECT 1 FROM ops.transaction_version LIMIT %s) AS v"
+    return _has_rows(connection, "ops.transaction_version", least)
+
+
+def has_sales(connection: Connection, least: int) -> bool:
+    """Return whether there are at least so many sales."""
+    return _has_rows(connection, "ops.sale", least)
+
+
+def _has_rows(connection: Connection, table: str, least: int) -> bool:
+    query = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT %s) AS found"
     found = connection.execute(query, (least,)).fetchone()
     return found is not None and int(str(found[0])) >= least
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from etl.core.engine import Objects, Relation
 from etl.core.schemas import CLICK, TEXT, TRANSACTION, VERSION
-from etl.core.seen import Seen
+from etl.core.seen import FEW_SALES, SHARE_MAX, Seen
 from etl.core.warehouse import Connection, fetch, stage
 from etl.given import Given
 from etl.match import SALE_LINK, run_step
@@ -18,9 +18,6 @@ from etl.match import SALE_LINK, run_step
 KEY = pa.schema([("partner_account", TEXT), ("transaction_id", TEXT), ("line_id", TEXT)])
 SALE_ID = pa.schema([("sale_id", TEXT)])
 KEY_COLUMNS = ", ".join(KEY.names)
-# Of all sales, as many as are worth looking for.
-_SHARE_MAX = 4
-_FEW = 10_000
 
 
 class Search:
@@ -30,7 +27,7 @@ class Search:
         self.connection, self.given, self.before, self.now = connection, given, before, given.seen
         paths = connection.execute("SELECT object_path, row_count FROM ops.sale_link_file ORDER BY 1").fetchall()
         self.links = given.files([str(path) for path, _ in paths], SALE_LINK)
-        self.limit = max(_FEW, sum(int(str(count)) for _, count in paths) // _SHARE_MAX)
+        self.limit = max(FEW_SALES, sum(int(str(count)) for _, count in paths) // SHARE_MAX)
 
     def stage(self, name: str, table: pa.Table) -> None:
         """Hold `table` for the queries of this transaction."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from etl.core.engine import Engine, Objects
+from etl.core.engine import Engine, Objects, register
 from etl.core.object_reader import DAMAGED, MISSING, REFUSED, ObjectProblem, read_object, reader_of
 from etl.core.s3_lake import S3Lake, promised_sha256
+from tests.connectors.transport.web_server import answer, serving
 from tests.lake.store import SECRET, lake_in, new_bucket
 
 PATH = "parsed/ab/day=1/some.parquet"
@@ -53,8 +50,6 @@ def test_rows_are_those_of_the_schema_and_those_that_a_local_copy_has(lake: S3La
     assert read.schema.equals(WANTED)
     assert read["later"].to_pylist() == [None] * 4
     with Engine(temporary=tmp_path / "spill").connect() as connection:
-        from etl.core.engine import register
-
         register(connection, "found", Objects(lake, [PATH], WANTED))
         local = connection.sql("SELECT amount, later, clicked_at, click_id, count FROM found").to_arrow_table()
     assert read.slice(0, 2).to_pylist() == local.to_pylist()
@@ -83,31 +78,6 @@ def test_an_object_that_is_not_there_is_said_by_name(lake: S3Lake) -> None:
     assert "http" not in str(caught.value)
 
 
-@contextmanager
-def answering(status: int, length: int, body: bytes) -> Iterator[str]:
-    """Yield the URL of a server that answers so."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # the name is http.server's
-            self.send_response(status)
-            self.send_header("Content-Length", str(length))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Answer)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/object?X-Amz-Signature=hidden"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.mark.parametrize(
     ("status", "length", "raised", "said"),
     [
@@ -119,8 +89,10 @@ def answering(status: int, length: int, body: bytes) -> Iterator[str]:
 def test_what_a_bucket_says_instead_is_for_a_person_or_for_another_try(
     status: int, length: int, raised: type[Exception], said: str
 ) -> None:
-    with answering(status, length, b"PAR1" if length else b"") as url, pytest.raises(raised, match=said) as caught:
-        list(read_object((PATH, url, None), WANTED))
+    with serving(answer(b"PAR1" if length else b"", status, Content_Length=str(length))) as server:
+        url = f"{server.url}/object?X-Amz-Signature=hidden"
+        with pytest.raises(raised, match=said) as caught:
+            list(read_object((PATH, url, None), WANTED))
     assert "hidden" not in str(caught.value)
 
 
