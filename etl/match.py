@@ -63,7 +63,6 @@ CONFLICT = pa.schema(
         ("partner_account", TEXT),
         ("transaction_id", TEXT),
         ("line_id", TEXT),
-        ("delivery_id", TEXT),
         ("expected", TEXT),
         ("found", TEXT),
     ]

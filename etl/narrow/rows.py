@@ -128,7 +128,7 @@ def conflicts_of(search: Search, sales: pa.Table, key: pa.Table) -> pa.Table:
     search.stage("asked_sale", sales)
     search.stage("asked_key", key)
     return search.fetch(
-        "SELECT b.partner, b.partner_account, b.transaction_id, b.line_id, '' AS delivery_id, b.expected, b.found"
+        "SELECT b.partner, b.partner_account, b.transaction_id, b.line_id, b.expected, b.found"
         " FROM ops.break AS b JOIN asked_sale AS s ON s.sale_id = b.sale_id"
         " WHERE b.kind = 'conflicting_versions'"
         f" AND NOT EXISTS (SELECT 1 FROM asked_key AS k WHERE ({columns_of('k')}) = ({columns_of('b')}))",

@@ -31,7 +31,7 @@ newest AS (
         ORDER BY clock_at DESC, observed_at DESC, last_row DESC, delivery_id DESC
     ) = 1
 )
-SELECT partner, partner_account, transaction_id, line_id, delivery_id,
+SELECT partner, partner_account, transaction_id, line_id,
     'one content' AS expected,
     CAST(content_count AS VARCHAR) || ' contents in ' || delivery_id || ': sale ' || CAST(smallest_amount AS VARCHAR)
         || ' to ' || CAST(largest_amount AS VARCHAR) || ', commission ' || CAST(smallest_commission AS VARCHAR)

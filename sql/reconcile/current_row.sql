@@ -51,10 +51,9 @@ changed AS (
 latest AS (
     SELECT v.partner, v.partner_account, v.transaction_id, v.line_id, v.sale_id, v.kind, v.order_ref,
         v.partner_program_id, v.program_id, v.click_ref, v.partner_clicked_at, v.partner_clicked_precision_seconds,
-        v.occurred_at, v.occurred_precision_seconds, v.processed_at, v.status, v.partner_paid, v.reason, v.sale_amount,
+        v.occurred_at, v.occurred_precision_seconds, v.processed_at, v.status, v.reason, v.sale_amount,
         v.commission_amount, v.currency, v.commission_group, v.customer_type,
         COALESCE(b.sale_amount, v.sale_amount) AS first_sale_amount,
-        COALESCE(b.commission_amount, v.commission_amount) AS first_commission_amount,
         COALESCE(b.sale_amount, v.sale_amount) < 0 OR COALESCE(b.commission_amount, v.commission_amount) < 0
             AS is_reduction,
         v.kind = 'adjustment' AND v.original_transaction_id IS NOT NULL AS is_named_change,
@@ -95,10 +94,8 @@ made AS (
 )
 SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id, l.kind, l.order_ref, l.partner_program_id,
     l.program_id, l.click_ref, l.partner_clicked_at, l.partner_clicked_precision_seconds, l.occurred_at,
-    l.occurred_precision_seconds, l.status, l.partner_paid, l.reason, l.sale_amount, l.commission_amount, l.currency,
-    l.commission_group, l.customer_type,
-    l.first_sale_amount, l.first_commission_amount,
-    l.is_reduction,
+    l.occurred_precision_seconds, l.status, l.reason, l.sale_amount, l.commission_amount, l.currency,
+    l.commission_group, l.customer_type, l.first_sale_amount, l.is_reduction,
     (l.is_reduction OR l.is_named_change)
         AND CASE
             WHEN m.made_at IS NOT NULL THEN COALESCE(l.processed_at >= m.made_at + INTERVAL 1 HOUR, l.kind = 'adjustment')

@@ -79,12 +79,12 @@ changed_program AS (
 ),
 lasting AS (
     SELECT p.partner, p.partner_program_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days,
-        p.validation_days, p.valid_from, p.valid_until
+        p.valid_from, p.valid_until
     FROM program AS p
     ANTI JOIN changed_program AS c ON c.partner = p.partner AND c.partner_program_id = p.partner_program_id
 ),
 resolved AS (
-    SELECT g.sale_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days, p.validation_days
+    SELECT g.sale_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days
     FROM grouped AS g
     SEMI JOIN changed_program AS c ON c.partner = g.partner AND c.partner_program_id = g.partner_program_id
     JOIN program AS p
@@ -102,8 +102,7 @@ SELECT g.sale_id, g.partner, g.partner_account, g.transaction_id, g.line_id, g.k
     g.program_id AS told_program_id, COALESCE(r.program_id, p.program_id) AS program_id,
     COALESCE(r.merchant_id, p.merchant_id) AS merchant_id, COALESCE(r.currency, p.currency) AS program_currency,
     COALESCE(r.commission_rate, p.commission_rate) AS commission_rate,
-    COALESCE(r.lookback_days, p.lookback_days) AS lookback_days,
-    COALESCE(r.validation_days, p.validation_days) AS validation_days, g.occurred_at,
+    COALESCE(r.lookback_days, p.lookback_days) AS lookback_days, g.occurred_at,
     g.occurred_at + INTERVAL 1 SECOND * GREATEST(g.occurred_precision_seconds, 0) AS occurred_until,
     g.occurred_precision_seconds, g.currency,
     -- A sale of corrections only has no original.

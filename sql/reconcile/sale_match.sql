@@ -42,12 +42,12 @@ changed_program AS (
 -- Most programs never changed: which of its states held is asked of the others only.
 lasting AS (
     SELECT p.partner, p.partner_program_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days,
-        p.validation_days, p.valid_from, p.valid_until
+        p.valid_from, p.valid_until
     FROM program AS p
     ANTI JOIN changed_program AS c ON c.partner = p.partner AND c.partner_program_id = p.partner_program_id
 ),
 agreed AS (
-    SELECT s.sale_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days, p.validation_days
+    SELECT s.sale_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days
     FROM asked AS s
     SEMI JOIN changed_program AS n ON n.partner = s.partner AND n.partner_program_id = s.partner_program_id
     JOIN exact_click AS e ON e.click_id = s.exact_ref AND e.partner = s.partner
@@ -69,8 +69,7 @@ named AS NOT MATERIALIZED (
         COALESCE(a.merchant_id, p.merchant_id) AS agreed_merchant_id,
         COALESCE(a.currency, p.currency) AS agreed_currency,
         COALESCE(a.commission_rate, p.commission_rate) AS agreed_rate,
-        COALESCE(a.lookback_days, p.lookback_days) AS agreed_lookback_days,
-        COALESCE(a.validation_days, p.validation_days) AS agreed_validation_days
+        COALESCE(a.lookback_days, p.lookback_days) AS agreed_lookback_days
     FROM asked AS s
     LEFT JOIN exact_click AS e ON e.click_id = s.exact_ref
     LEFT JOIN lasting AS p
@@ -97,8 +96,6 @@ judged AS NOT MATERIALIZED (
         CASE WHEN s.agreed_program_id IS NOT NULL THEN s.agreed_currency ELSE s.program_currency END AS program_currency,
         CASE WHEN s.agreed_program_id IS NOT NULL THEN s.agreed_rate ELSE s.commission_rate END AS commission_rate,
         CASE WHEN s.agreed_program_id IS NOT NULL THEN s.agreed_lookback_days ELSE s.lookback_days END AS lookback_days,
-        CASE WHEN s.agreed_program_id IS NOT NULL THEN s.agreed_validation_days ELSE s.validation_days END
-            AS validation_days,
         d.click_count AS doubt_count, d.rule AS doubt_rule,
         -- An exact click waits for nothing.
         CASE WHEN s.exact_click_id IS NULL THEN COALESCE(z.sealed_until >= GREATEST(
@@ -143,7 +140,7 @@ SELECT sale_id, partner, partner_account, order_ref, currency, is_currency_mixed
     net_commission_amount,
     CASE WHEN kind = 'sale'
         THEN CAST(commission_rate * CAST(net_sale_amount AS DECIMAL(28, 4)) AS DECIMAL(28, 10)) END AS rate_amount,
-    program_id, merchant_id, program_currency, commission_rate, lookback_days, validation_days, occurred_at,
+    program_id, merchant_id, program_currency, commission_rate, occurred_at,
     CASE WHEN verdict IS NULL THEN 'matched' WHEN verdict = 'waiting' THEN 'waiting' ELSE 'unmatched' END AS outcome,
     CASE WHEN verdict IS NULL THEN rule END AS rule,
     CASE WHEN verdict IS NULL THEN click_id END AS click_id,

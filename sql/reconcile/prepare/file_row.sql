@@ -24,7 +24,7 @@ newest AS (
 latest AS NOT MATERIALIZED (
     SELECT partner, partner_account, transaction_id, line_id, kind, original_transaction_id, order_ref,
         partner_program_id, program_id, click_ref, partner_clicked_at, partner_clicked_precision_seconds, occurred_at,
-        occurred_precision_seconds, processed_at, status, partner_paid, reason, sale_amount, commission_amount, currency,
+        occurred_precision_seconds, processed_at, status, reason, sale_amount, commission_amount, currency,
         sale_amount < 0 OR commission_amount < 0 AS is_reduction,
         kind = 'adjustment' AND original_transaction_id IS NOT NULL AS is_named_change
     FROM (
@@ -69,10 +69,9 @@ made AS (
 )
 SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id,
     l.kind, l.order_ref, l.partner_program_id, l.program_id, l.click_ref, l.partner_clicked_at,
-    l.partner_clicked_precision_seconds, l.occurred_at, l.occurred_precision_seconds, l.status, l.partner_paid,
-    l.reason, l.sale_amount, l.commission_amount, l.currency, CAST(NULL AS VARCHAR) AS commission_group,
-    CAST(NULL AS VARCHAR) AS customer_type, l.sale_amount AS first_sale_amount,
-    l.commission_amount AS first_commission_amount, l.is_reduction,
+    l.partner_clicked_precision_seconds, l.occurred_at, l.occurred_precision_seconds, l.status, l.reason,
+    l.sale_amount, l.commission_amount, l.currency, CAST(NULL AS VARCHAR) AS commission_group,
+    CAST(NULL AS VARCHAR) AS customer_type, l.sale_amount AS first_sale_amount, l.is_reduction,
     (l.is_reduction OR l.is_named_change) AND CASE
         WHEN m.made_at IS NOT NULL THEN coalesce(l.processed_at >= m.made_at + INTERVAL 1 HOUR, l.kind = 'adjustment')
         ELSE l.kind = 'adjustment' OR coalesce(l.processed_at >= l.occurred_at + INTERVAL 1 HOUR, FALSE)
