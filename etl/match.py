@@ -180,6 +180,7 @@ def _found(engine: SqlEngine, given: Matching, wanted: Mapping[str, tuple[str, .
     zone: dict[str, Parameter] = {"books_zone": given.books_zone}
     day: dict[str, Parameter] = {"day": given.day}
     steps: tuple[tuple[str, Mapping[str, Parameter]], ...] = (
+        ("prepare/program_state", {}),
         ("grouped_sale", {}),
         ("exact_click", {}),
         ("prepare/folded_ref", {}),
@@ -223,11 +224,12 @@ _NAMES = {"break": "open_break"}
 # What a query tells something of, each row of its own: of none there is nothing to tell, and no click to be read.
 _TELLS_OF = {"missing_conversion": "conversion", "accepted_click": "decision"}
 _READS: dict[str, tuple[str, ...]] = {
-    "grouped_sale": ("current_row", "program"),
+    "prepare/program_state": ("program",),
+    "grouped_sale": ("current_row", "program_state"),
     "exact_click": ("grouped_sale", "click"),
     "prepare/folded_ref": ("grouped_sale", "exact_click"),
     "candidate_click": ("grouped_sale", "folded_ref", "truncation", "conversion", "click"),
-    "sale_match": ("grouped_sale", "exact_click", "program", "candidate_click", "seal"),
+    "sale_match": ("grouped_sale", "exact_click", "program_state", "candidate_click", "seal"),
     "prepare/sale_day": ("grouped_sale",),
     "duplicate": ("grouped_sale", "sale_match"),
     "missing_conversion": ("conversion", "click", "program", "sale_match", "partner_model"),
@@ -249,6 +251,12 @@ def run_step(
 ) -> pa.Table:
     """Return the result of `sql/reconcile/<name>.sql` over those of the relations it reads."""
     return engine.run(f"reconcile/{name}", _read(name, relations), parameters)
+
+
+def grouped_sales(engine: SqlEngine, current_row: pa.Table, program: pa.Table) -> pa.Table:
+    """Return the sales that these rows make up (sql/reconcile/grouped_sale.sql)."""
+    states = run_step(engine, "prepare/program_state", {"program": program}, {})
+    return run_step(engine, "grouped_sale", {"current_row": current_row, "program_state": states}, {})
 
 
 def _read(name: str, relations: Mapping[str, Relation]) -> Mapping[str, Relation]:

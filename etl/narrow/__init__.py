@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from etl.core.seen import Seen
 from etl.core.warehouse import Connection
 from etl.given import Given, settled_matches
-from etl.match import Matched, matched, run_step
+from etl.match import Matched, grouped_sales, matched, run_step
 from etl.narrow.needed import asked_conversions, clicks_for, conversion_rows
 from etl.narrow.rows import conflicts_of, touched_versions
 from etl.narrow.sales import context_of, links_of, touched_otherwise
@@ -86,7 +86,7 @@ def _found(search: Search, changed: Sequence[str]) -> Narrowed | None:
 
 def _matched(search: Search, current: pa.Table, sales: pa.Table, asked: pa.Table, conflict: pa.Table) -> Matched:
     engine, given = search.given.engine, search.given
-    grouped = run_step(engine, "grouped_sale", {"current_row": current, "program": given.program}, {})
+    grouped = grouped_sales(engine, current, given.program)
     conversion = conversion_rows(search, asked, grouped)
     click = clicks_for(search, sales, grouped, conversion)
     search.stage("judged_sale", sales)

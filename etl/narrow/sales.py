@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from etl.core.engine import Relation
 from etl.core.schemas import CLICK, CONVERSION, TEXT
-from etl.match import SALE_LINK, run_step
+from etl.match import SALE_LINK, grouped_sales, run_step
 from etl.narrow.search import Search, among, evidence, union, without_click
 
 # For so many days a missing rate is no break; see sql/reconcile/break.sql.
@@ -62,7 +62,7 @@ def links_of(search: Search, versions: pa.Table) -> pa.Table:
     engine, given = search.given.engine, search.given
     current = run_step(engine, "current_row", {"version": versions, "moved_key": given.moved}, {})
     relations: dict[str, Relation] = {
-        "grouped_sale": run_step(engine, "grouped_sale", {"current_row": current, "program": given.program}, {}),
+        "grouped_sale": grouped_sales(engine, current, given.program),
         "sale_match": _NO_MATCH,
         "folded_ref": _NO_FOLDED_REF,
     }

@@ -1,6 +1,6 @@
 -- purpose: the sales that transaction rows make up, with the program that was valid, before any click is looked for.
 -- grain: one sale.
--- reads: current_row, program.
+-- reads: current_row, program_state.
 -- key: sale_id.
 -- What a sale says of its click comes from the rows that make it, not from those that reduce it or that it moved to. The
 -- leading row, its earliest that corrects nothing, stands for it in breaks. The program is the one valid at the sale,
@@ -74,21 +74,11 @@ grouped AS NOT MATERIALIZED (
     FROM lead_row AS l
     JOIN total AS t ON t.sale_id = l.sale_id
 ),
-changed_program AS (
-    SELECT partner, partner_program_id FROM program GROUP BY partner, partner_program_id HAVING COUNT(*) > 1
-),
-lasting AS (
-    SELECT p.partner, p.partner_program_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days,
-        p.valid_from, p.valid_until
-    FROM program AS p
-    ANTI JOIN changed_program AS c ON c.partner = p.partner AND c.partner_program_id = p.partner_program_id
-),
 resolved AS (
     SELECT g.sale_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days
     FROM grouped AS g
-    SEMI JOIN changed_program AS c ON c.partner = g.partner AND c.partner_program_id = g.partner_program_id
-    JOIN program AS p
-        ON p.partner = g.partner AND p.partner_program_id = g.partner_program_id
+    JOIN program_state AS p
+        ON NOT p.is_lasting AND p.partner = g.partner AND p.partner_program_id = g.partner_program_id
         AND (g.program_id IS NULL OR g.program_id = p.program_id)
     WHERE (p.valid_from <= g.occurred_at AND (p.valid_until IS NULL OR g.occurred_at < p.valid_until))
         OR (p.valid_from <= g.partner_clicked_at AND (p.valid_until IS NULL OR g.partner_clicked_at < p.valid_until))
@@ -112,8 +102,8 @@ SELECT g.sale_id, g.partner, g.partner_account, g.transaction_id, g.line_id, g.k
     g.partner_clicked_precision_seconds, g.is_currency_mixed, g.standing_count, g.net_sale_amount,
     g.net_commission_amount, g.first_sale_amount, g.first_net_amount
 FROM grouped AS g
-LEFT JOIN lasting AS p
-    ON p.partner = g.partner AND p.partner_program_id = g.partner_program_id
+LEFT JOIN program_state AS p
+    ON p.is_lasting AND p.partner = g.partner AND p.partner_program_id = g.partner_program_id
     AND (g.program_id IS NULL OR g.program_id = p.program_id)
     AND ((p.valid_from <= g.occurred_at AND (p.valid_until IS NULL OR g.occurred_at < p.valid_until))
         OR (p.valid_from <= g.partner_clicked_at

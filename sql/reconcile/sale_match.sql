@@ -1,6 +1,6 @@
 -- purpose: what the rules alone say of each sale: its click and the rule, or why there is none.
 -- grain: one sale.
--- reads: grouped_sale, exact_click, program, candidate_click, seal.
+-- reads: grouped_sale, exact_click, program_state, candidate_click, seal.
 -- key: sale_id.
 -- The first rule that names exactly one click is believed or contradicted; none after it is asked. Rules that need
 -- uniqueness, and the verdict that there is no click, wait until all clicks they could be about are in. The program agrees
@@ -36,23 +36,13 @@ doubted AS (
 asked AS NOT MATERIALIZED (
     SELECT s.*, CASE WHEN NOT s.is_ref_mixed THEN s.click_ref END AS exact_ref FROM grouped_sale AS s
 ),
-changed_program AS (
-    SELECT partner, partner_program_id FROM program GROUP BY partner, partner_program_id HAVING COUNT(*) > 1
-),
 -- Most programs never changed: which of its states held is asked of the others only.
-lasting AS (
-    SELECT p.partner, p.partner_program_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days,
-        p.valid_from, p.valid_until
-    FROM program AS p
-    ANTI JOIN changed_program AS c ON c.partner = p.partner AND c.partner_program_id = p.partner_program_id
-),
 agreed AS (
     SELECT s.sale_id, p.program_id, p.merchant_id, p.currency, p.commission_rate, p.lookback_days
     FROM asked AS s
-    SEMI JOIN changed_program AS n ON n.partner = s.partner AND n.partner_program_id = s.partner_program_id
-    JOIN exact_click AS e ON e.click_id = s.exact_ref AND e.partner = s.partner
-    JOIN program AS p
-        ON p.program_id = e.program_id AND p.partner = s.partner AND p.partner_program_id = s.partner_program_id
+    JOIN program_state AS p
+        ON NOT p.is_lasting AND p.partner = s.partner AND p.partner_program_id = s.partner_program_id
+    JOIN exact_click AS e ON e.click_id = s.exact_ref AND e.partner = s.partner AND e.program_id = p.program_id
     WHERE (s.told_program_id IS NULL OR s.told_program_id = p.program_id)
         AND ((p.valid_from <= e.clicked_at AND (p.valid_until IS NULL OR e.clicked_at < p.valid_until))
             OR (p.valid_from <= s.occurred_at AND (p.valid_until IS NULL OR s.occurred_at < p.valid_until)))
@@ -72,9 +62,10 @@ named AS NOT MATERIALIZED (
         COALESCE(a.lookback_days, p.lookback_days) AS agreed_lookback_days
     FROM asked AS s
     LEFT JOIN exact_click AS e ON e.click_id = s.exact_ref
-    LEFT JOIN lasting AS p
-        ON p.partner = s.partner AND p.partner_program_id = s.partner_program_id AND p.program_id = e.program_id
-        AND e.partner = s.partner AND (s.told_program_id IS NULL OR s.told_program_id = p.program_id)
+    LEFT JOIN program_state AS p
+        ON p.is_lasting AND p.partner = s.partner AND p.partner_program_id = s.partner_program_id
+        AND p.program_id = e.program_id AND e.partner = s.partner
+        AND (s.told_program_id IS NULL OR s.told_program_id = p.program_id)
         AND ((p.valid_from <= e.clicked_at AND (p.valid_until IS NULL OR e.clicked_at < p.valid_until))
             OR (p.valid_from <= s.occurred_at AND (p.valid_until IS NULL OR s.occurred_at < p.valid_until)))
     LEFT JOIN agreed AS a ON a.sale_id = s.sale_id
