@@ -110,12 +110,10 @@ class Given:
 
     def observation(self, rows: Relation) -> pa.Table:
         """Return what partners said in transaction rows, with days and clocks (prepare/observation)."""
-        relations: dict[str, Relation] = {
-            "delivery_scope": self.scope,
-            "partner_model": self.model,
-            "transaction_row": rows,
-        }
-        return run_step(self.engine, "prepare/observation", relations, {"books_zone": self.books_zone})
+        return run_step(self.engine, "prepare/observation", self._told(rows), {"books_zone": self.books_zone})
+
+    def _told(self, rows: Relation) -> dict[str, Relation]:
+        return {"delivery_scope": self.scope, "partner_model": self.model, "transaction_row": rows}
 
     def versions(self, observation: pa.Table) -> pa.Table:
         """Return the versions (schema VERSION) of what was observed; of whole sales, else their ids may be others."""
@@ -123,11 +121,7 @@ class Given:
 
     def derived_versions(self) -> tuple[Relation, pa.Table]:
         """Return the versions of all that was ever told, which stay with the engine, and the contradictions in it."""
-        told: dict[str, Relation] = {
-            "delivery_scope": self.scope,
-            "partner_model": self.model,
-            "transaction_row": self.files(self.delivery["object_path"].to_pylist(), TRANSACTION),
-        }
+        told = self._told(self.files(self.delivery["object_path"].to_pylist(), TRANSACTION))
         observation = self.engine.derive("reconcile/prepare/observation", told, {"books_zone": self.books_zone})
         inputs = _version_inputs(observation, self.scope, self.rejected, self.model, self.moved)
         conflict = run_step(self.engine, "conflict", {"observation": observation}, {})

@@ -131,28 +131,30 @@ class Matched:
 
 
 @dataclass(frozen=True, slots=True)
-class Derived:
-    """The same as relations that stay with the engine; `link` is None where it was not asked for."""
+class DerivedMatch:
+    """The same as relations that stay with the engine."""
 
     sale: Relation
     match: Relation
     breaks: Relation
-    link: Relation | None
+    link: Relation
 
 
-def derived_match(engine: SqlEngine, given: Matching) -> Derived:
+def derived_match(engine: SqlEngine, given: Matching) -> DerivedMatch:
     """Return sales with their clicks, the match of each row, and the open breaks; a function of `given` alone."""
     linked = _READS["prepare/sale_link"] if given.is_linked else ()
     found = _found(engine, given, dict.fromkeys(("match", "sale", "open_break", *linked)))
-    link = engine.derive("reconcile/prepare/sale_link", _read("prepare/sale_link", found)) if given.is_linked else None
-    return Derived(found["sale"], found["match"], found["open_break"], link)
+    link: Relation = SALE_LINK.empty_table()
+    if given.is_linked:
+        link = engine.derive("reconcile/prepare/sale_link", _read("prepare/sale_link", found))
+    return DerivedMatch(found["sale"], found["match"], found["open_break"], link)
 
 
 def matched(engine: SqlEngine, given: Matching) -> Matched:
     """Return the same as tables."""
     found = derived_match(engine, given)
     match = engine.table(found.match).select(MATCH.names).cast(MATCH)
-    link = SALE_LINK.empty_table() if found.link is None else engine.table(found.link).cast(SALE_LINK)
+    link = engine.table(found.link).cast(SALE_LINK)
     return Matched(engine.table(found.sale), match, engine.table(found.breaks), link)
 
 

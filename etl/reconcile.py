@@ -168,8 +168,7 @@ def _whole(
     breaks = _not_opened(engine.table(found.breaks), given.opened)
     scopes = [table.scope for table in _KEPT[1:]]
     changes |= _kept(context, connection, given, (found.sale, found.match, breaks), scopes)
-    link = SALE_LINK.empty_table() if found.link is None else engine.table(found.link).cast(SALE_LINK)
-    _link_all(context, connection, link)
+    _link_all(context, connection, engine.table(found.link).cast(SALE_LINK))
     return engine.count(found.sale), changes, is_remembered
 
 
