@@ -127,11 +127,11 @@ def _panel(left: int, panel: Panel) -> list[str]:
         parts += _dots(
             points, across, up, f'r="2" fill="#ffffff" stroke="{_COLOURS[name]}"', f"beside {name}", panel.unit
         )
-    for place_, (name, points) in enumerate(panel.lines.items()):
+    for number, (name, points) in enumerate(panel.lines.items()):
         colour = _COLOURS[name]
         parts += _line(points, across, up, f'stroke="{colour}" stroke-width="2"')
         parts += _dots(points, across, up, f'r="3" fill="{colour}"', name, panel.unit)
-        parts.append(f'<text x="{left + 10}" y="{top + 18 + 15 * place_}" fill="{colour}">{name}</text>')
+        parts.append(f'<text x="{left + 10}" y="{top + 18 + 15 * number}" fill="{colour}">{name}</text>')
     parts.append(f'<text x="{left + _PANEL[0]}" y="{bottom + 31}" text-anchor="end">rows</text>')
     return parts
 
