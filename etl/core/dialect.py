@@ -61,12 +61,6 @@ def names_in(text: str) -> frozenset[str] | None:
     return None if stars else frozenset(name.name for name in tree.find_all(exp.Identifier))
 
 
-def order_of(text: str) -> tuple[str, ...]:
-    """Return the columns of its result that a query is ordered by."""
-    order = _parsed(text).args.get("order")
-    return () if order is None else tuple(ordered.this.name for ordered in order.expressions)
-
-
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> exp.Query:
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ SMALL_ROWS_MAX = 10_000
 BATCH_ROWS = 122_880
 """How many rows of a result are in hand when it is read a batch at a time: a group of rows of its Parquet file."""
 SQL_ROOT = Path(__file__).resolve().parent.parent.parent / "sql"
+_ORDER = "\nORDER BY "
 # Of small queries alone: see `_answer`.
 warnings.filterwarnings("ignore", message="Arrow output on a DB-API result makes an extra copy", category=UserWarning)
 
@@ -132,6 +132,12 @@ def query_text(name: str) -> str:
     if not place.is_file():
         raise Stop(f"there is no query sql/{name}.sql: is the installation whole?")
     return place.read_text(encoding="utf-8")
+
+
+def order_of(name: str) -> tuple[str, ...]:
+    """Return the columns of its result that `sql/<name>.sql` is ordered by, which it ends with, or ALL."""
+    _, _, order = query_text(name).rpartition(_ORDER)
+    return tuple(column.strip().rpartition(".")[2] for column in order.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +266,6 @@ class _KeptResult:
 
 
 _numbers = itertools.count(1)
-_ORDER = "\nORDER BY "
 
 
 def _derived_query(name: str, columns: Sequence[str] | None) -> str:
@@ -292,8 +297,7 @@ def _kept(derived: Derived) -> _KeptResult:
 
 def _in_order(derived: Derived, columns: str) -> str:
     """Return the query of some columns of a result, in the order that its own query ends with."""
-    _, _, order = query_text(derived.name).rpartition(_ORDER)
-    return f"SELECT {columns} FROM {_kept(derived).name} ORDER BY {re.sub(r'[a-z_]+[.]', '', order)}"
+    return f"SELECT {columns} FROM {_kept(derived).name} ORDER BY {', '.join(order_of(derived.name))}"
 
 
 def does_not_fit(name: str, error: BaseException) -> DoesNotFit:

@@ -17,8 +17,19 @@ import pyarrow as pa
 
 from etl.core import object_reader
 from etl.core.configuration import SparkSettings
-from etl.core.dialect import names_in, order_of, relations_of, to_spark
-from etl.core.engine import BATCH_ROWS, Derived, Engine, Files, Objects, Parameter, Relation, does_not_fit, query_text
+from etl.core.dialect import names_in, relations_of, to_spark
+from etl.core.engine import (
+    BATCH_ROWS,
+    Derived,
+    Engine,
+    Files,
+    Objects,
+    Parameter,
+    Relation,
+    does_not_fit,
+    order_of,
+    query_text,
+)
 from etl.core.errors import Retry, Stop
 from etl.core.lake import missing as missing_object
 from etl.core.lake import other_bytes
@@ -99,8 +110,8 @@ class SparkEngine:
         if not isinstance(relation, Derived):
             return self.local.table(relation)
         frame = _frame_of(relation)
-        keys = order_of(query_text(relation.name))
-        return _collected(relation.name, frame.orderBy(*[frame[key].asc_nulls_last() for key in keys]), relation.schema)
+        keys = [frame[key].asc_nulls_last() for key in order_of(relation.name)]
+        return _collected(relation.name, frame.orderBy(*keys), relation.schema)
 
     def rows(self, relation: Relation) -> pa.Table:
         """Return the rows of a relation as they come."""

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from bench.generate import matching_world
 from etl.core import engine as engines
 from etl.core import spark_session
-from etl.core.dialect import order_of
-from etl.core.engine import SQL_ROOT, DoesNotFit, Engine, SqlEngine, query_text
+from etl.core.engine import SQL_ROOT, DoesNotFit, Engine, SqlEngine, order_of
 from etl.core.spark import SparkEngine
 from etl.match import match_files
 from tests.external.spark.cases import QueryCase, together
@@ -46,7 +45,7 @@ def assert_equal(case: QueryCase, engine: SqlEngine) -> pa.Table:
     engine.release()
     assert given.schema.equals(wanted.schema), case.name
     assert rows(given) == rows(wanted), case.name
-    keys = list(order_of(query_text(case.name)))
+    keys = list(order_of(case.name))
     assert given.select(keys).to_pylist() == wanted.select(keys).to_pylist(), case.name
     return given
 
