@@ -25,7 +25,7 @@ from etl.core.errors import Stop
 from etl.core.lake import Lake
 
 # Folders of sql/ whose queries share macros, in a file of that name.
-_WITH_MACROS = frozenset({"parse", "ledger"})
+_WITH_MACROS = frozenset({"parse"})
 SMALL_ROWS_MAX = 10_000
 """How many rows a query may read of Arrow tables to be a small one: one that is planned for longer than it runs."""
 BATCH_ROWS = 122_880

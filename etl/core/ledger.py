@@ -20,6 +20,7 @@ from etl.core.engine import Engine
 from etl.core.errors import Stop
 from etl.core.hash_chain import LINK, chain
 from etl.core.journal import Chunk, Ranked, RankedFlows, in_order, ranked_flows, ranked_lanes
+from etl.core.journal_text import lane_labels, posting_lines
 from etl.core.period import closed_through, locked_months, month_of, next_month, period_states
 from etl.core.schemas import INSTANT, TEXT
 from etl.core.warehouse import Connection, fetch, lock
@@ -186,15 +187,13 @@ def _written(
 
     Hashes name accounts by their labels: their numbers, which `numbered` gives, are waited for only when needed.
     """
-    labels = _ENGINE.run("ledger/lane_label", {"lane": lane.values})
+    labels = lane_labels(lane.values)
     for chunk in chunks:
         entries = _entries(chunk, flows, header)
-        counted = entries.append_column("posting_count", pa.array(np.bincount(chunk.entry)))
-        heads = _ENGINE.run("ledger/entry_line", {"entry": counted}, header)
         lanes = lane.places[chunk.row]
-        said = _said(chunk, flows, labels.take(lanes), entries)
-        lines = _ENGINE.run("ledger/posting_line", {"labelled_posting": said})
-        links = pa.concat_tables(chain(heads, lines["line"], last_hash))
+        said = _said(chunk, flows, entries)
+        lines = posting_lines(said, labels.take(lanes))
+        links = pa.concat_tables(chain(entries, np.bincount(chunk.entry), lines, last_hash))
         yield _ENTRY, rows_of(pa.table([*entries.columns, *links.columns[2:]], names=[*ENTRY.names, *LINK.names[2:]]))
         debit, credit = numbered.result()
         columns = dict(zip(said.column_names, said.columns, strict=True))
@@ -213,12 +212,12 @@ def _entries(chunk: Chunk, flows: RankedFlows, header: Mapping[str, str | dateti
     return _with_constants(columns, ENTRY, header, len(chunk.number))
 
 
-def _said(chunk: Chunk, flows: RankedFlows, labels: pa.Table, entries: pa.Table) -> pa.Table:
-    """Return all that postings say but the numbers of their accounts, with the labels of those."""
+def _said(chunk: Chunk, flows: RankedFlows, entries: pa.Table) -> pa.Table:
+    """Return all that postings say but their accounts."""
     moved = flows.moved.take(chunk.row)
     entry = entries.select(["document_id", "entry_no", "booked_on"]).take(chunk.entry)
-    parts = [*moved.columns, *labels.columns, *entry.columns, pa.array(chunk.leg)]
-    return pa.table(parts, names=[*moved.column_names, *labels.column_names, *entry.column_names, "leg"])
+    parts = [*moved.columns, *entry.columns, pa.array(chunk.leg)]
+    return pa.table(parts, names=[*moved.column_names, *entry.column_names, "leg"])
 
 
 def read_accounts(connection: Connection, entity: str) -> pa.Table:
