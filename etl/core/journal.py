@@ -74,9 +74,12 @@ def ranked(column: pa.ChunkedArray) -> Ranked:
     return Ranked(pa.array(place).take(coded.indices).to_numpy(), coded.dictionary.take(order))
 
 
-def ranked_lanes(flows: pa.Table) -> Ranked:
-    """Return the pair of accounts of each flow as a place among all pairs, which are a table of LANE."""
-    names = _packed([(column.places, len(column.values)) for column in (ranked(flows[name]) for name in LANE)])
+def ranked_lanes(flows: pa.Table, columns: Sequence[Ranked]) -> Ranked:
+    """Return the pair of accounts of each flow as a place among all pairs, which are a table of LANE.
+
+    `columns` are those of LANE, each of them ranked.
+    """
+    names = _packed([(column.places, len(column.values)) for column in columns])
     lane = ranked(pa.chunked_array([names]))
     example = np.empty(len(lane.values), np.int64)
     example[lane.places] = np.arange(flows.num_rows)

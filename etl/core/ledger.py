@@ -19,7 +19,7 @@ from etl.core.binary_copy import Integers, Rows, copy_rows, rows_of
 from etl.core.engine import Engine
 from etl.core.errors import Stop
 from etl.core.hash_chain import LINK, chain
-from etl.core.journal import Chunk, Ranked, RankedFlows, in_order, ranked_flows, ranked_lanes
+from etl.core.journal import LANE, Chunk, Ranked, RankedFlows, in_order, ranked, ranked_flows, ranked_lanes
 from etl.core.journal_text import lane_labels, posting_lines
 from etl.core.period import closed_through, locked_months, month_of, next_month, period_states
 from etl.core.schemas import INSTANT, TEXT
@@ -88,7 +88,7 @@ _ACCOUNT_NUMBERS = "ledger.account_account_id_seq"
 _LAST_ENTRY = pa.schema([("document_id", TEXT), ("entry_no", pa.int32())])
 _LAST_NUMBER = pa.schema([("year", pa.int32()), ("number", pa.int64()), ("hash", TEXT)])
 # Up to here the documents of a call are named to PostgreSQL; beyond, all its entries are read once.
-_NAMED_DOCUMENTS_MAX = 20_000
+_NAMED_FLOWS_MAX = 100_000
 # The guard of closed periods looks at what a COPY wrote, which should not go through a file.
 _WORK_MEMORY = "64MB"
 # So many documents are numbered and hashed while PostgreSQL takes in the ones before.
@@ -103,6 +103,22 @@ class PostedCounts:
     entries: int = 0
     postings: int = 0
     accounts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _BooksSoFar:
+    """What the books hold before they are added to: closed periods, and the last entries of documents and of years."""
+
+    locked: frozenset[date]
+    closed_through: date | None
+    last_entries: pa.Table
+    last_number: Mapping[int, int]
+    last_hash: Mapping[int, str]
+
+    def last_entry_numbers(self, documents: pa.Array) -> Integers:
+        """Return the number of the last entry of each document, 0 if it has none."""
+        place = pc.index_in(documents, self.last_entries["document_id"])
+        return np.asarray(pc.fill_null(self.last_entries["entry_no"].take(place), 0), np.int64)
 
 
 def lock_books(connection: Connection, entity: str) -> None:
@@ -141,26 +157,15 @@ def post(
         "created_by": created_by,
     }
     with ThreadPoolExecutor(max_workers=2) as aside:
-        # What PostgreSQL is asked and what is put in order go side by side.
+        # Accounts are made first, so that PostgreSQL takes them in while documents are put in order.
+        coded = [aside.submit(ranked, flows[name]) for name in LANE]
         ordering = aside.submit(ranked_flows, flows)
-        lane = ranked_lanes(flows)
+        lane = ranked_lanes(flows, [column.result() for column in coded])
         accounts = read_accounts(connection, entity)
         new_accounts = _new_accounts(connection, entity, lane, accounts)
         numbered = aside.submit(_numbered_lanes, entity, lane, pa.concat_tables([accounts, new_accounts]))
-        last_number = _last_numbers(connection, entity)
-        ranked = ordering.result()
-        chunks = in_order(
-            ranked,
-            lane,
-            _bookings(connection, entity, document_kind, ranked.day.values.to_pylist()),
-            _last_entries(connection, document_kind, ranked.document.values),
-            dict(zip(last_number["year"].to_pylist(), last_number["number"].to_pylist(), strict=True)),
-            _CHUNK_DOCUMENTS,
-        )
-        last_hash = dict(zip(last_number["year"].to_pylist(), last_number["hash"].to_pylist(), strict=True))
-        made = one_after_another(
-            [(_ACCOUNT, rows_of(new_accounts))], _written(ranked, lane, numbered, chunks, header, last_hash)
-        )
+        books = _books_so_far(connection, entity, document_kind, flows["document_id"])
+        made = one_after_another([(_ACCOUNT, rows_of(new_accounts))], _written(ordering, lane, numbered, books, header))
         counts: Counter[str] = Counter()
         # The next entries and postings are made while PostgreSQL takes in the ones before, at first the new accounts.
         with closing(read_ahead(made, 2)) as written:
@@ -172,23 +177,31 @@ def post(
         raise Stop(
             f"{flows.num_rows} flows made {counts[_POSTING]} postings: nothing was posted, report this as a defect"
         )
-    return PostedCounts(len(ranked.document.values), counts[_ENTRY], counts[_POSTING], counts[_ACCOUNT])
+    return PostedCounts(len(ordering.result().document.values), counts[_ENTRY], counts[_POSTING], counts[_ACCOUNT])
 
 
 def _written(
-    flows: RankedFlows,
+    ordering: Future[RankedFlows],
     lane: Ranked,
     numbered: Future[tuple[Integers, Integers]],
-    chunks: Iterator[Chunk],
+    books: _BooksSoFar,
     header: Mapping[str, str | datetime],
-    last_hash: dict[int, str],
 ) -> Iterator[tuple[str, Rows]]:
     """Yield entries with their hashes, then their postings, some documents at a time, in the order of the books.
 
     Hashes name accounts by their labels: their numbers, which `numbered` gives, are waited for only when needed.
     """
     labels = lane_labels(lane.values)
-    for chunk in chunks:
+    flows = ordering.result()
+    last_hash = dict(books.last_hash)
+    for chunk in in_order(
+        flows,
+        lane,
+        booked_days(flows.day.values.to_pylist(), books.locked, books.closed_through),
+        books.last_entry_numbers(flows.document.values),
+        books.last_number,
+        _CHUNK_DOCUMENTS,
+    ):
         entries = _entries(chunk, flows, header)
         lanes = lane.places[chunk.row]
         said = _said(chunk, flows, entries)
@@ -275,33 +288,31 @@ def _numbered_lanes(entity: str, lane: Ranked, accounts: pa.Table) -> tuple[Inte
     return numbered["debit"].to_numpy(), numbered["credit"].to_numpy()
 
 
-def _bookings(connection: Connection, entity: str, document_kind: str, days: list[date]) -> dict[date, date]:
-    states = period_states(connection, entity)
-    return booked_days(days, locked_months(states, document_kind), closed_through(states))
-
-
-def _last_entries(connection: Connection, document_kind: str, documents: pa.Array) -> Integers:
-    """Return the number of the last entry of each document, 0 if it has none."""
-    named = documents.to_pylist() if len(documents) <= _NAMED_DOCUMENTS_MAX else None
+def _books_so_far(connection: Connection, entity: str, document_kind: str, documents: pa.ChunkedArray) -> _BooksSoFar:
+    """Read what the books hold that flows of `documents` (one of each flow) are added to."""
+    named = documents.unique().to_pylist() if len(documents) <= _NAMED_FLOWS_MAX else None
     query = """
         SELECT document_id, max(entry_no)
         FROM ledger.journal_entry
         WHERE document_kind = %s AND (%s::text[] IS NULL OR document_id = ANY(%s))
         GROUP BY document_id
     """
-    known = fetch(connection, query, _LAST_ENTRY, (document_kind, named, named))
-    place = pc.index_in(documents, known["document_id"])
-    return np.asarray(pc.fill_null(known["entry_no"].take(place), 0), np.int64)
-
-
-def _last_numbers(connection: Connection, entity: str) -> pa.Table:
+    last_entries = fetch(connection, query, _LAST_ENTRY, (document_kind, named, named))
     query = """
         SELECT DISTINCT ON (year) year, number, hash
         FROM ledger.journal_entry
         WHERE entity = %s
         ORDER BY year, number DESC
     """
-    return fetch(connection, query, _LAST_NUMBER, (entity,))
+    last = fetch(connection, query, _LAST_NUMBER, (entity,)).to_pylist()
+    states = period_states(connection, entity)
+    return _BooksSoFar(
+        locked_months(states, document_kind),
+        closed_through(states),
+        last_entries,
+        {row["year"]: row["number"] for row in last},
+        {row["year"]: row["hash"] for row in last},
+    )
 
 
 def _with_constants(

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.core import journal
-from etl.core.journal import LANE, in_order, ranked_flows, ranked_lanes
+from etl.core.journal import LANE, in_order, ranked, ranked_flows, ranked_lanes
 from etl.core.ledger import FLOW
 
 DAYS = [date(2025, 12, 30) + timedelta(days=number) for number in range(4)]
@@ -66,10 +66,17 @@ def _naive(flows: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
 
 def _ours(flows: list[dict[str, Any]], documents_at_once: int) -> Iterator[tuple[object, ...]]:
     table = pa.Table.from_pylist(flows, schema=FLOW)
-    ranked = ranked_flows(table)
-    documents = ranked.document.values.to_pylist()
+    ordered = ranked_flows(table)
+    documents = ordered.document.values.to_pylist()
     last_entry_no = np.array([3 if document == "a" else 0 for document in documents])
-    for chunk in in_order(ranked, ranked_lanes(table), BOOKED, last_entry_no, {2026: 7}, documents_at_once):
+    for chunk in in_order(
+        ordered,
+        ranked_lanes(table, [ranked(table[name]) for name in LANE]),
+        BOOKED,
+        last_entry_no,
+        {2026: 7},
+        documents_at_once,
+    ):
         assert sorted(chunk.year.tolist()) == chunk.year.tolist()
         heads = [
             (year, number, documents[document], entry_no, date(1970, 1, 1) + timedelta(days=booked_on))
