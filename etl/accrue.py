@@ -6,17 +6,19 @@ last accrual, by a change of facts, a rate or a day it waited for, needs no seco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import pyarrow as pa
 
 from etl.core.context import Context, StageResult
-from etl.core.ledger import lock_books
+from etl.core.facts import FactReader
+from etl.core.ledger import lock_books, post_in_parts
+from etl.core.sale_range import in_parts
 from etl.core.schemas import CASHBACK_RULE, CONTRACT_TERM, PROGRAM, TEXT
 from etl.core.seen import NARROW_FROM, code_hash, has_versions, hash_of
-from etl.core.target import post_difference, read_facts, read_posted, target
+from etl.core.target import due, read_posted, target
 from etl.core.touched import due_sales, forget_touched, read_touched
 from etl.core.warehouse import Connection, fetch
 
@@ -54,20 +56,43 @@ def accrue(
         before = _read_accrued(connection, entity)
         now = _now(context, connection, day) if has_versions(connection, narrow_from) else None
         looked_at = _touched(connection, before, now) if sales is None and not is_whole else sales
-        wanted = target(context.engine, read_facts(context, connection, looked_at), day)
-        posted = post_difference(context, connection, "sale", wanted.flows, read_posted(connection, entity, looked_at))
+        waiting: list[int] = []
+        posted = post_in_parts(
+            connection,
+            entity,
+            "sale",
+            _due(context, connection, day, looked_at, waiting),
+            run_id=context.run_id,
+            created_by=context.actor,
+            posted_at=context.known_at,
+        )
         if sales is None:
             _remember(context, connection, before, now)
     counts = (
         ("documents", posted.documents),
         ("entries", posted.entries),
         ("postings", posted.postings),
-        ("waiting", wanted.waiting_count),
+        ("waiting", sum(waiting)),
     )
     note = f"{posted.postings:,} postings for {posted.documents:,} sales"
-    if wanted.waiting_count:
-        note += f", the cashback of {wanted.waiting_count:,} waits for a rate or for one currency"
+    if any(waiting):
+        note += f", the cashback of {sum(waiting):,} waits for a rate or for one currency"
     return StageResult("accrue", entity, counts, note)
+
+
+def _due(
+    context: Context, connection: Connection, day: date, sales: Sequence[str] | None, waiting: list[int]
+) -> Iterator[pa.Table]:
+    """Yield the flows that are due of some sales at a time, in the order of their ids; add how many of them wait.
+
+    What is in hand is bounded, however many sales there are.
+    """
+    facts = FactReader(context, connection)
+    for some in in_parts(connection, sales, context.engine.sales_at_once):
+        wanted = target(context.engine, facts.of(some), day)
+        waiting.append(wanted.waiting_count)
+        yield due(context.engine, wanted.flows, read_posted(connection, context.entity.name, some))
+        context.engine.release()
 
 
 def _now(context: Context, connection: Connection, day: date) -> _Accrued:

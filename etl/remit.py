@@ -28,6 +28,7 @@ from etl.core.allocation import (
 from etl.core.approval import require_person
 from etl.core.context import Context, StageResult
 from etl.core.errors import Stop
+from etl.core.facts import read_facts
 from etl.core.kept import BREAK_FOUND, OUTCOME_BREAKS, REMITTANCE_BREAKS, KeptTable, keep
 from etl.core.ledger import PostedCounts, lock_books
 from etl.core.remitted import (
@@ -40,7 +41,7 @@ from etl.core.remitted import (
     write_remitted,
 )
 from etl.core.seen import NARROW_FROM, has_versions
-from etl.core.target import Facts, post_difference, read_facts, read_posted
+from etl.core.target import Facts, post_difference, read_posted
 from etl.core.told import Told, read_told
 from etl.core.touched import touch_transactions
 from etl.core.warehouse import APPROVER, Connection, lock

@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from etl.core.context import Context
 from etl.core.engine import Relation
+from etl.core.facts import read_facts
 from etl.core.period import next_month, require_month
 from etl.core.safe_csv import Cell, csv_bytes
 from etl.core.schemas import INSTANT, TEXT
-from etl.core.target import contracted, read_facts, row_states, row_terms
+from etl.core.target import contracted, row_states, row_terms
 from etl.core.warehouse import Connection, fetch
 
 _T = TypeVar("_T")

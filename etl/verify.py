@@ -19,12 +19,13 @@ from etl.core.context import Context
 from etl.core.debts import read_written_off, write_off_target
 from etl.core.engine import Relation, register
 from etl.core.errors import Stop
+from etl.core.facts import read_facts
 from etl.core.hash_chain import chain_of_books
 from etl.core.ledger import ENTRY, POSTING, lock_books, read_accounts
 from etl.core.money import member_asset
 from etl.core.opening import opening_target
 from etl.core.schemas import TEXT
-from etl.core.target import Facts, difference, read_facts, read_posted, target
+from etl.core.target import Facts, difference, read_posted, target
 from etl.core.told import Told, read_told
 from etl.core.warehouse import Connection, fetch
 from etl.core.write_off import read_posted_write_offs

@@ -20,12 +20,13 @@ from etl.core.context import Context
 from etl.core.correction import Proposal, differing_rows, propose, table_of, write_correction
 from etl.core.engine import query_text
 from etl.core.errors import Stop
+from etl.core.facts import read_facts
 from etl.core.ledger import booked_days
 from etl.core.money import Asset, from_minor, member_asset
 from etl.core.period import closed_through, locked_months, period_states
 from etl.core.safe_csv import csv_bytes
 from etl.core.schemas import CASHBACK_RULE, COMMISSION_TOLERANCE, CONTRACT_TERM, TEXT
-from etl.core.target import Facts, difference, read_facts, read_posted, target
+from etl.core.target import Facts, difference, read_posted, target
 from etl.core.warehouse import APPROVER, Connection, fetch
 
 _NOBODY_YET = "what if"

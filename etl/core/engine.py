@@ -78,6 +78,11 @@ class DoesNotFit(Stop):
 class SqlEngine(Protocol):
     """What runs the queries under sql/ over named relations; same rows and same types, whichever engine it is."""
 
+    @property
+    def sales_at_once(self) -> int:
+        """How many sales are worth its while at a time, where a stage goes through all of them part by part."""
+        ...
+
     def run(
         self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
     ) -> pa.Table:
@@ -152,6 +157,7 @@ class Engine:
     memory_limit: str = "2GB"
     threads: int = 2
     temporary: Path | None = None
+    sales_at_once: int = 100_000
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a fresh connection: UTC, no network extensions, spilling to `temporary`; nothing in it yet."""

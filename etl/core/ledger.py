@@ -87,7 +87,7 @@ _POSTING = "ledger.posting"
 _ACCOUNT_NUMBERS = "ledger.account_account_id_seq"
 _LAST_ENTRY = pa.schema([("document_id", TEXT), ("entry_no", pa.int32())])
 _LAST_NUMBER = pa.schema([("year", pa.int32()), ("number", pa.int64()), ("hash", TEXT)])
-# Up to here the documents of a call are named to PostgreSQL; beyond, all its entries are read once.
+# Up to here the documents of flows are named to PostgreSQL; beyond, all entries from the first to the last are read.
 _NAMED_FLOWS_MAX = 100_000
 # The guard of closed periods looks at what a COPY wrote, which should not go through a file.
 _WORK_MEMORY = "64MB"
@@ -104,21 +104,25 @@ class PostedCounts:
     postings: int = 0
     accounts: int = 0
 
+    def plus(self, other: PostedCounts) -> PostedCounts:
+        """Return what both wrote."""
+        return PostedCounts(
+            self.documents + other.documents,
+            self.entries + other.entries,
+            self.postings + other.postings,
+            self.accounts + other.accounts,
+        )
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class _BooksSoFar:
-    """What the books hold before they are added to: closed periods, and the last entries of documents and of years."""
+    """What the books hold before they are added to: accounts, closed periods, and the last entry of each year."""
 
+    accounts: pa.Table
     locked: frozenset[date]
     closed_through: date | None
-    last_entries: pa.Table
-    last_number: Mapping[int, int]
-    last_hash: Mapping[int, str]
-
-    def last_entry_numbers(self, documents: pa.Array) -> Integers:
-        """Return the number of the last entry of each document, 0 if it has none."""
-        place = pc.index_in(documents, self.last_entries["document_id"])
-        return np.asarray(pc.fill_null(self.last_entries["entry_no"].take(place), 0), np.int64)
+    last_number: dict[int, int]
+    last_hash: dict[int, str]
 
 
 def lock_books(connection: Connection, entity: str) -> None:
@@ -142,13 +146,26 @@ def post(
     that the same flows make the same entries. Accounts that do not exist yet are created. The caller commits. Stop if
     a flow is not positive or would leave its asset.
     """
-    if flows.num_rows == 0:
-        return PostedCounts()
-    flows = flows.select(FLOW.names).cast(FLOW)
-    if pc.min(flows["amount"]).as_py() <= 0:
-        raise Stop("a flow with an amount that is not positive cannot be posted: turn its accounts around")
-    lock_books(connection, entity)
-    connection.execute("SELECT set_config('work_mem', %s, true)", (_WORK_MEMORY,))
+    return post_in_parts(
+        connection, entity, document_kind, [flows], run_id=run_id, created_by=created_by, posted_at=posted_at
+    )
+
+
+def post_in_parts(
+    connection: Connection,
+    entity: str,
+    document_kind: str,
+    parts: Iterable[pa.Table],
+    *,
+    run_id: str,
+    created_by: str,
+    posted_at: datetime,
+) -> PostedCounts:
+    """Append flows that come in parts, as `post` would all of them; a part is asked for when the one before is written.
+
+    A document is in one part. Where the ids of each part are after those of the one before, entries, their numbers and
+    hashes are those of a single call.
+    """
     header: dict[str, str | datetime] = {
         "entity": entity,
         "document_kind": document_kind,
@@ -156,16 +173,38 @@ def post(
         "run_id": run_id,
         "created_by": created_by,
     }
+    books: _BooksSoFar | None = None
+    whole = PostedCounts()
+    for flows in parts:
+        if flows.num_rows == 0:
+            continue
+        if books is None:
+            lock_books(connection, entity)
+            connection.execute("SELECT set_config('work_mem', %s, true)", (_WORK_MEMORY,))
+            books = _books_so_far(connection, entity, document_kind)
+        whole = whole.plus(_post_part(connection, books, flows.select(FLOW.names).cast(FLOW), header))
+    return whole
+
+
+def _post_part(
+    connection: Connection, books: _BooksSoFar, flows: pa.Table, header: Mapping[str, str | datetime]
+) -> PostedCounts:
+    """Append the flows of some documents to the books, which are then what the next are added to."""
+    if pc.min(flows["amount"]).as_py() <= 0:
+        raise Stop("a flow with an amount that is not positive cannot be posted: turn its accounts around")
+    entity, document_kind = str(header["entity"]), str(header["document_kind"])
     with ThreadPoolExecutor(max_workers=2) as aside:
         # Accounts are made first, so that PostgreSQL takes them in while documents are put in order.
         coded = [aside.submit(ranked, flows[name]) for name in LANE]
         ordering = aside.submit(ranked_flows, flows)
         lane = ranked_lanes(flows, [column.result() for column in coded])
-        accounts = read_accounts(connection, entity)
-        new_accounts = _new_accounts(connection, entity, lane, accounts)
-        numbered = aside.submit(_numbered_lanes, entity, lane, pa.concat_tables([accounts, new_accounts]))
-        books = _books_so_far(connection, entity, document_kind, flows["document_id"])
-        made = one_after_another([(_ACCOUNT, rows_of(new_accounts))], _written(ordering, lane, numbered, books, header))
+        new_accounts = _new_accounts(connection, entity, lane, books.accounts)
+        books.accounts = pa.concat_tables([books.accounts, new_accounts])
+        numbered = aside.submit(_numbered_lanes, entity, lane, books.accounts)
+        last_entries = _last_entries(connection, document_kind, flows["document_id"])
+        made = one_after_another(
+            [(_ACCOUNT, rows_of(new_accounts))], _written(ordering, lane, numbered, last_entries, books, header)
+        )
         counts: Counter[str] = Counter()
         # The next entries and postings are made while PostgreSQL takes in the ones before, at first the new accounts.
         with closing(read_ahead(made, 2)) as written:
@@ -184,29 +223,31 @@ def _written(
     ordering: Future[RankedFlows],
     lane: Ranked,
     numbered: Future[tuple[Integers, Integers]],
+    last_entries: pa.Table,
     books: _BooksSoFar,
     header: Mapping[str, str | datetime],
 ) -> Iterator[tuple[str, Rows]]:
     """Yield entries with their hashes, then their postings, some documents at a time, in the order of the books.
 
-    Hashes name accounts by their labels: their numbers, which `numbered` gives, are waited for only when needed.
+    Hashes name accounts by their labels: their numbers, which `numbered` gives, are waited for only when needed. The
+    last numbers and hashes of `books` are kept up to date.
     """
     labels = lane_labels(lane.values)
     flows = ordering.result()
-    last_hash = dict(books.last_hash)
     for chunk in in_order(
         flows,
         lane,
         booked_days(flows.day.values.to_pylist(), books.locked, books.closed_through),
-        books.last_entry_numbers(flows.document.values),
-        books.last_number,
+        _last_entry_numbers(last_entries, flows.document.values),
+        dict(books.last_number),
         _CHUNK_DOCUMENTS,
     ):
         entries = _entries(chunk, flows, header)
         lanes = lane.places[chunk.row]
         said = _said(chunk, flows, entries)
         lines = posting_lines(said, labels.take(lanes))
-        links = pa.concat_tables(chain(entries, np.bincount(chunk.entry), lines, last_hash))
+        links = pa.concat_tables(chain(entries, np.bincount(chunk.entry), lines, books.last_hash))
+        books.last_number.update(zip(chunk.year.tolist(), chunk.number.tolist(), strict=True))
         yield _ENTRY, rows_of(pa.table([*entries.columns, *links.columns[2:]], names=[*ENTRY.names, *LINK.names[2:]]))
         debit, credit = numbered.result()
         columns = dict(zip(said.column_names, said.columns, strict=True))
@@ -288,31 +329,55 @@ def _numbered_lanes(entity: str, lane: Ranked, accounts: pa.Table) -> tuple[Inte
     return numbered["debit"].to_numpy(), numbered["credit"].to_numpy()
 
 
-def _books_so_far(connection: Connection, entity: str, document_kind: str, documents: pa.ChunkedArray) -> _BooksSoFar:
-    """Read what the books hold that flows of `documents` (one of each flow) are added to."""
-    named = documents.unique().to_pylist() if len(documents) <= _NAMED_FLOWS_MAX else None
+def _books_so_far(connection: Connection, entity: str, document_kind: str) -> _BooksSoFar:
+    """Read what the books hold that documents of a kind are added to."""
     query = """
-        SELECT document_id, max(entry_no)
-        FROM ledger.journal_entry
-        WHERE document_kind = %s AND (%s::text[] IS NULL OR document_id = ANY(%s))
-        GROUP BY document_id
+        WITH span AS (
+            SELECT min(year) AS first, max(year) AS last FROM ledger.journal_entry WHERE entity = %(entity)s
+        )
+        SELECT e.year, e.number, e.hash
+        FROM span AS s
+        CROSS JOIN LATERAL generate_series(s.first, s.last) AS y
+        CROSS JOIN LATERAL (
+            SELECT year, number, hash
+            FROM ledger.journal_entry
+            WHERE entity = %(entity)s AND year = y
+            ORDER BY number DESC
+            LIMIT 1
+        ) AS e
     """
-    last_entries = fetch(connection, query, _LAST_ENTRY, (document_kind, named, named))
-    query = """
-        SELECT DISTINCT ON (year) year, number, hash
-        FROM ledger.journal_entry
-        WHERE entity = %s
-        ORDER BY year, number DESC
-    """
-    last = fetch(connection, query, _LAST_NUMBER, (entity,)).to_pylist()
+    last = fetch(connection, query, _LAST_NUMBER, {"entity": entity}).to_pylist()
     states = period_states(connection, entity)
     return _BooksSoFar(
+        read_accounts(connection, entity),
         locked_months(states, document_kind),
         closed_through(states),
-        last_entries,
         {row["year"]: row["number"] for row in last},
         {row["year"]: row["hash"] for row in last},
     )
+
+
+def _last_entries(connection: Connection, document_kind: str, documents: pa.ChunkedArray) -> pa.Table:
+    """Return the number of the last entry of each of `documents` (one of each flow) that has one, among others."""
+    which = "document_id = ANY(%(named)s)"
+    if len(documents) > _NAMED_FLOWS_MAX:
+        # Which one is first and which last is for PostgreSQL to say, as it may order text otherwise.
+        first, last = (f"(SELECT {end}(id) FROM unnest(%(named)s::text[]) AS id)" for end in ("min", "max"))
+        which = f"document_id BETWEEN {first} AND {last}"
+    query = f"""
+        SELECT document_id, max(entry_no)
+        FROM ledger.journal_entry
+        WHERE document_kind = %(kind)s AND {which}
+        GROUP BY document_id
+    """
+    named = documents.unique().to_pylist()
+    return fetch(connection, query, _LAST_ENTRY, {"kind": document_kind, "named": named})
+
+
+def _last_entry_numbers(last_entries: pa.Table, documents: pa.Array) -> Integers:
+    """Return the number of the last entry of each document, 0 if it has none."""
+    place = pc.index_in(documents, last_entries["document_id"])
+    return np.asarray(pc.fill_null(last_entries["entry_no"].take(place), 0), np.int64)
 
 
 def _with_constants(

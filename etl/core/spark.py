@@ -66,6 +66,9 @@ class SparkEngine:
     One session a process, started by the first query. Not for use by several threads.
     """
 
+    # A query costs it a second, however few rows it has.
+    sales_at_once = 1_000_000
+
     def __init__(self, settings: SparkSettings, local: Engine) -> None:
         if not _MASTER.fullmatch(settings.master):
             raise Stop(f"{settings.master!r} is no master of Spark: give one of {MASTERS}")

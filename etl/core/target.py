@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -16,13 +15,11 @@ from etl.core.engine import DoesNotFit, Relation, SqlEngine
 from etl.core.errors import Stop
 from etl.core.exchange import currency_units, usable_rates
 from etl.core.ledger import PostedCounts, post
+from etl.core.sale_range import ALL, Some, is_among
 from etl.core.schemas import (
-    CASHBACK_RULE,
     COMMISSION_TOLERANCE,
     CONTRACT_TERM,
-    FX_RATE,
     INSTANT,
-    PROGRAM,
     TEXT,
     VERSION,
 )
@@ -77,8 +74,9 @@ PAYMENT = pa.schema(
         pa.field("is_named", pa.bool_(), nullable=False),
     ]
 )
-_SALE_ID = pa.schema([("sale_id", TEXT)])
-_ACCOUNT_SETTING = pa.schema([("partner_account", TEXT), ("cashback_payable_on", TEXT)])
+ACCOUNT_SETTING = pa.schema([("partner_account", TEXT), ("cashback_payable_on", TEXT)])
+"""When cashback is payable at an account."""
+
 PROGRAM_SETTING = pa.schema([("partner_account", TEXT), ("program_id", TEXT), ("cashback_payable_on", TEXT)])
 """When cashback is payable at programs that differ from their account."""
 
@@ -188,57 +186,24 @@ def difference(engine: SqlEngine, wanted: Relation, posted: Relation) -> pa.Tabl
     return engine.run("accrue/difference", {"target": wanted, "posted": posted})
 
 
+def due(engine: SqlEngine, wanted: Relation, posted: pa.Table) -> pa.Table:
+    """Return the same in any order: the journal has an order of its own."""
+    return engine.rows(engine.derive("accrue/difference", {"target": wanted, "posted": posted}))
+
+
 def post_difference(
     context: Context, connection: Connection, document_kind: str, wanted: Relation, posted: pa.Table
 ) -> PostedCounts:
     """Post target minus posted for documents of a kind; whoever calls holds the lock of the entity's books."""
-    # The journal has an order of its own.
-    flows = context.engine.derive("accrue/difference", {"target": wanted, "posted": posted})
     return post(
         connection,
         context.entity.name,
         document_kind,
-        context.engine.rows(flows),
+        due(context.engine, wanted, posted),
         run_id=context.run_id,
         created_by=context.actor,
         posted_at=context.known_at,
     )
-
-
-def read_facts(context: Context, connection: Connection, sales: Sequence[str] | None = None) -> Facts:
-    """Return the facts of all sales that no opening holds, or of the named ones."""
-    settings = {
-        "partner_account": [account.name for account in context.configuration.accounts],
-        "cashback_payable_on": [account.cashback_payable_on for account in context.configuration.accounts],
-    }
-    programs = [
-        {"partner_account": account.name, "program_id": program, "cashback_payable_on": payable_on}
-        for account in context.configuration.accounts
-        for program, payable_on in sorted(account.program_payable_on.items())
-    ]
-    sales_named = None if sales is None else list(sales)
-    # What an opening holds is not counted a second time.
-    opened = fetch(connection, "SELECT sale_id FROM ops.sale_in_opening ORDER BY sale_id", _SALE_ID)["sale_id"]
-    facts = Facts(
-        version=_without(_select(connection, "ops.transaction_version", VERSION_FACT, sales), opened),
-        sale=_without(_select(connection, "ops.sale", SALE_FACT, sales), opened),
-        program=_select(connection, "ref.program", PROGRAM),
-        cashback_rule=_select(connection, "ref.cashback_rule_in_force", CASHBACK_RULE),
-        fx_rate=_select(connection, "ref.fx_rate", FX_RATE),
-        account_setting=pa.table(settings, schema=_ACCOUNT_SETTING),
-        base_currency=context.entity.base_currency,
-        payment=_without(fetch(connection, _PAYMENTS, PAYMENT, (sales_named, sales_named)), opened),
-        contract_term=_select(connection, "ref.contract_term_in_force", CONTRACT_TERM),
-        commission_tolerance=commission_tolerance(context.configuration),
-        program_setting=pa.Table.from_pylist(programs, schema=PROGRAM_SETTING),
-    )
-    unknown = set(pc.unique(facts.sale["partner_account"]).to_pylist()) - set(settings["partner_account"])
-    if unknown:
-        raise Stop(
-            f"sales of accounts that are not configured: {', '.join(sorted(unknown))}: put config/partners/<name>.yaml"
-            " back; without it their books would be taken to zero"
-        )
-    return facts
 
 
 def commission_tolerance(configuration: Configuration) -> pa.Table:
@@ -254,16 +219,15 @@ def commission_tolerance(configuration: Configuration) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=COMMISSION_TOLERANCE)
 
 
-def read_posted(
-    connection: Connection, entity: str, documents: Sequence[str] | None = None, kind: str = "sale"
-) -> pa.Table:
+def read_posted(connection: Connection, entity: str, documents: Some | None = None, kind: str = "sale") -> pa.Table:
     """Return what documents have in the ledger: one signed sum a pair of accounts, day, component and rate."""
+    which, parameters = is_among("document_id", ALL if documents is None else documents)
     # Summed by account number first: names are wide, and there are many postings for each account.
-    query = """
+    query = f"""
         WITH posted AS (
             SELECT document_id, debit, credit, effective_for, component, rate, sum(amount)::bigint AS amount
             FROM ledger.posting
-            WHERE document_kind = %s AND entity = %s AND (%s::text[] IS NULL OR document_id = ANY(%s))
+            WHERE document_kind = %(kind)s AND entity = %(entity)s AND {which}
             GROUP BY document_id, debit, credit, effective_for, component, rate
         )
         SELECT p.document_id, d.kind, d.owner, c.kind, c.owner, d.asset, p.amount, p.effective_for, p.component, p.rate
@@ -271,35 +235,4 @@ def read_posted(
         JOIN ledger.account AS d ON d.account_id = p.debit
         JOIN ledger.account AS c ON c.account_id = p.credit
     """
-    named = None if documents is None else list(documents)
-    return fetch(connection, query, POSTED, (kind, entity, named, named))
-
-
-def _without(table: pa.Table, sales: pa.ChunkedArray) -> pa.Table:
-    return table.filter(pc.invert(pc.is_in(table["sale_id"], sales))) if len(sales) else table
-
-
-def _select(connection: Connection, table: str, schema: pa.Schema, sales: Iterable[str] | None = None) -> pa.Table:
-    query = f"SELECT {', '.join(schema.names)} FROM {table}"
-    if sales is None:
-        return fetch(connection, query, schema)
-    return fetch(connection, f"{query} WHERE sale_id = ANY(%s)", schema, (list(sales),))
-
-
-# A transaction is of one sale with all its lines, and a sale may have been regrouped since the money was allocated.
-_PAYMENTS = """
-SELECT o.sale_id, a.transaction_id, a.line_id, a.currency, a.amount_minor, a.received_on, a.funded_on,
-    a.rule IN ('transaction', 'payment_ref') AS is_named
-FROM ops.remittance_allocation AS a
-JOIN (
-    SELECT v.partner_account, v.transaction_id, min(v.sale_id) AS sale_id
-    FROM ops.transaction_version AS v
-    WHERE EXISTS (
-        SELECT 1 FROM ops.remittance_allocation AS p
-        WHERE p.partner_account = v.partner_account AND p.transaction_id = v.transaction_id
-    )
-    GROUP BY v.partner_account, v.transaction_id
-) AS o ON o.partner_account = a.partner_account AND o.transaction_id = a.transaction_id
-WHERE %s::text[] IS NULL OR o.sale_id = ANY(%s)
-ORDER BY a.partner_account, a.remittance_id, a.line_no, a.transaction_id, a.line_id
-"""
+    return fetch(connection, query, POSTED, {"kind": kind, "entity": entity, **parameters})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,11 +103,16 @@ def stage(connection: Connection, name: str, data: pa.Table) -> None:
     connection.execute(sql.SQL("ANALYZE {}").format(table))
 
 
-def fetch(connection: Connection, query: str, schema: pa.Schema, parameters: Sequence[object] = ()) -> pa.Table:
+def fetch(
+    connection: Connection,
+    query: str,
+    schema: pa.Schema,
+    parameters: Sequence[object] | Mapping[str, object] = (),
+) -> pa.Table:
     """Return the rows of `query` as an Arrow table of exactly `schema` (columns in that order), read by COPY."""
     with connection.cursor() as cursor:
         client = psycopg.ClientCursor(connection)
-        text = client.mogrify(query, tuple(parameters)) if parameters else query
+        text = client.mogrify(query, parameters) if parameters else query
         statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(text))
         buffer = io.BytesIO()
         with cursor.copy(statement) as copy:

@@ -222,7 +222,8 @@ def _earned(world: World, sale: Sale, rows: list[Version], component: str) -> tu
         and each.valid_from <= sale.clicked_at
         and (each.valid_until is None or sale.clicked_at < each.valid_until)
     ]
-    told = {each.commission_group for each in world.versions if each.sale_id == sale.sale_id} - {None}
+    of_sale = [each for each in world.versions if each.sale_id == sale.sale_id and not each.is_absent]
+    told = {each.commission_group for each in of_sale} - {None}
     by_rule: dict[str, list[Version]] = defaultdict(list)
     for row in rows:
         group = row.commission_group or (min(map(str, told)) if len(told) == 1 else None)

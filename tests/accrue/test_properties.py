@@ -18,7 +18,7 @@ from etl.core.schemas import CASHBACK_RULE, COMMISSION_TOLERANCE, CONTRACT_TERM,
 from etl.core.target import PAYMENT, PROGRAM_SETTING, SALE_FACT, VERSION_FACT, Facts, target
 from etl.verify import verify
 from tests.accrue import naive
-from tests.accrue.books import ACCOUNTS, BEGIN, context, read, rule, sale, version, world, write
+from tests.accrue.books import ACCOUNTS, BEGIN, context, empty_the_books, read, rule, sale, version, world, write
 from tests.engine import ENGINE
 
 FIRST = date(2026, 3, 1)
@@ -278,7 +278,7 @@ def test_the_worlds_tried_are_not_empty() -> None:
 def test_facts_in_any_order_split_and_repetition_make_the_same_books(
     warehouse_url: str, tmp_path: Path, facts: naive.World, data: st.DataObject
 ) -> None:
-    _empty_the_books(warehouse_url)
+    empty_the_books(warehouse_url)
     # What an account tolerates, and when it pays, is configuration, which stays as it is.
     facts = replace(facts, tolerance={}, program_payable_on={})
     cut_over, is_opened = data.draw(st.none() | _days(0, 60), label="cut-over"), False
@@ -346,11 +346,3 @@ def test_two_runs_at_once_make_the_books_of_one(warehouse_url: str, tmp_path: Pa
     assert sorted(run.result().count("entries") for run in runs) == [0, 0, 40]
     assert read(warehouse_url) == naive.books(facts, FIRST)
     assert [check for check in verify(context(warehouse_url, tmp_path), FIRST) if not check.is_ok] == []
-
-
-def _empty_the_books(url: str) -> None:
-    with psycopg.connect(url) as connection:
-        kept = ("ledger.posting", "ledger.journal_entry", "ledger.account", "ops.opening_approval", "ops.opening_line")
-        for table in (*kept, "ops.opening"):
-            connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER refuse_change")
-            connection.execute(f"TRUNCATE {table} CASCADE")

@@ -44,6 +44,13 @@ def test_each_group_earns_by_its_rate_and_the_order_is_rounded_once(shared_url: 
     assert _owed(shared_url, tmp_path, world(rows, rules=RATES))["cashback_pending", "EUR/2"] == -171
 
 
+def test_a_version_that_is_absent_tells_no_group(shared_url: str, tmp_path: Path) -> None:
+    gone = _row("5", "a", "several", version_no=2, is_absent=True)
+    facts = world([_row("5", "a", "toys"), _row("1", "b", None), gone], rules=RATES)
+    # 0.8 x 6.
+    assert _owed(shared_url, tmp_path, facts)["cashback_pending", "EUR/2"] == -480
+
+
 def test_the_cap_is_that_of_the_order(shared_url: str, tmp_path: Path) -> None:
     rows = [_row("5", "a", "toys"), _row("5", "b", "garden")]
     # 4 and 2.50 are 6.50.
