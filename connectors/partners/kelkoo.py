@@ -22,9 +22,9 @@ from pydantic import SecretStr
 from connectors.partners.account_settings import NO_CLOCK, secret, setting, several, split_window
 from connectors.partners.rows import Broken, Values, batches
 from connectors.partners.written_parts import whole_answer, write_part
+from connectors.partners.xml_rows import xml_rows
 from connectors.transport.answer import Expects
 from connectors.transport.http import HttpClient, HttpSettings
-from connectors.transport.xml import iterate_elements
 from etl.core.connector import (
     Answer,
     ChangeFeed,
@@ -121,19 +121,25 @@ def _answer(
     return whole_answer(window, parts, what)
 
 
-def _trackings(path: Path, what: str) -> Iterator[etree._Element]:
+def _trackings(path: Path, what: str) -> Iterator[etree._Element | pa.RecordBatch]:
     """Yield the sums of an answer; Stop if anything else is in it: that would be an error and no empty day."""
     # What has been looked at is freed, inner elements before the outer one: so first the form alone, then the values.
-    for element in iterate_elements(path, "{*}*", what=what):
+    for element in xml_rows(path, "tracking", _row, _is_tracking, tag="{*}*", what=what):
+        if isinstance(element, pa.RecordBatch):
+            continue
         parent, name = element.getparent(), etree.QName(element).localname
         if parent is None and ((element.text or "").strip() or "error" in name.lower()):
             raise _other(what, f"<{name}> says {(element.text or '').strip()[:_SHOWN_CHARACTERS]!a}")
         if parent is not None and parent.getparent() is None and name != "tracking":
             raise _other(what, f"<{name}> says {(element.text or '').strip()[:_SHOWN_CHARACTERS]!a}")
-    for element in iterate_elements(path, "{*}tracking", what=what):
-        parent = element.getparent()
-        if parent is not None and parent.getparent() is None:
+    for element in xml_rows(path, "tracking", _row, _is_tracking, what=what):
+        if isinstance(element, pa.RecordBatch) or _is_tracking(element):
             yield element
+
+
+def _is_tracking(element: etree._Element) -> bool:
+    parent = element.getparent()
+    return parent is not None and parent.getparent() is None
 
 
 def _other(what: str, said: str) -> Stop:
@@ -143,10 +149,10 @@ def _other(what: str, said: str) -> Stop:
     )
 
 
-def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken]:
+def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken | pa.RecordBatch]:
     for part in parts:
-        for element in _trackings(part, f"the Kelkoo answer {part.name[:40]}"):
-            yield _row(element)
+        for told in _trackings(part, f"the Kelkoo answer {part.name[:40]}"):
+            yield told if isinstance(told, pa.RecordBatch) else _row(told)
 
 
 def _row(element: etree._Element) -> Values | Broken:

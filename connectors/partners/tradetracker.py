@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from connectors.partners.account_settings import (
 )
 from connectors.partners.rows import Broken, Values, batches
 from connectors.partners.written_parts import WrittenPart, whole_answer, write_part
+from connectors.partners.xml_rows import xml_rows
 from connectors.transport import answer as transport
 from connectors.transport.http import HttpClient, HttpSettings
 from connectors.transport.soap import SOAP_ENCODING, SoapClient
@@ -245,14 +247,23 @@ def _ids(content: bytes | Path, what: str) -> list[str | None]:
 
 
 def _items(source: bytes | Path, what: str) -> Iterator[etree._Element]:
-    """Yield the transactions of an answer, and Stop at its end unless they are as many as its array says."""
+    """Yield the transactions of an answer; Stop as `_whole`."""
+    return _whole(iterate_elements(source, _ROW, what=what), source, what)
+
+
+def _whole(
+    items: Iterator[etree._Element | pa.RecordBatch], source: bytes | Path, what: str
+) -> Iterator[etree._Element | pa.RecordBatch]:
+    """Yield the transactions among the items, and Stop at the end unless they are as many as their array says."""
     count, declared = 0, None
-    for element in iterate_elements(source, _ROW, what=what):
-        parent = element.getparent()
-        if parent is not None and str(parent.tag).rpartition("}")[2] == "conversionTransactions":
+    for item in items:
+        if isinstance(item, pa.RecordBatch):
+            count += item.num_rows
+            yield item
+        elif (parent := _transactions(item)) is not None:
             declared = parent.get(_ARRAY_TYPE, declared)
             count += 1
-            yield element
+            yield item
     if count == 0:
         arrays = [each.get(_ARRAY_TYPE, "[0]") for each in iterate_elements(source, _ARRAY, what=what)]
         if len(arrays) != 1:
@@ -262,12 +273,23 @@ def _items(source: bytes | Path, what: str) -> Iterator[etree._Element]:
         raise Stop(f"{what} declares {declared} but holds {count} rows: it is not whole; fetch the window again.")
 
 
-def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken]:
+def _transactions(item: etree._Element) -> etree._Element | None:
+    """Return the array of transactions in which an item stands; None if it is no transaction."""
+    parent = item.getparent()
+    return None if parent is None or str(parent.tag).rpartition("}")[2] != "conversionTransactions" else parent
+
+
+def _is_transaction(item: etree._Element) -> bool:
+    return _transactions(item) is not None
+
+
+def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken | pa.RecordBatch]:
     for part in parts:
+        what = f"the TradeTracker answer {part.name[:40]}"
         # An element may stand once, with an id, and be referred to after that.
-        told: dict[str, str | None] = {}
-        for element in _items(part, f"the TradeTracker answer {part.name[:40]}"):
-            yield _row(element, told)
+        row = partial(_row, told={})
+        for item in _whole(xml_rows(part, "item", row, _is_transaction, what=what), part, what):
+            yield item if isinstance(item, pa.RecordBatch) else row(item)
 
 
 def _row(element: etree._Element, told: dict[str, str | None]) -> Values | Broken:

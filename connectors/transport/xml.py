@@ -28,41 +28,63 @@ def iterate_elements(
     that came is well formed, so the transfer broke off, and fetching again may bring the rest. Elements already
     yielded are then not the whole and nothing may be kept of them.
     """
-    parser = etree.XMLPullParser(
-        events=("end",),
-        tag=tag,
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        dtd_validation=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
-    byte_count = 0
-    beginning = b""
-    is_checked = False
+    reader = XmlReader(tag, bytes_max=bytes_max, depth_max=depth_max, what=what)
     with ExitStack() as stack:
         file = BytesIO(source) if isinstance(source, bytes) else stack.enter_context(source.open("rb"))
         while piece := file.read(_PIECE_BYTES):
-            byte_count += len(piece)
-            beginning = beginning or piece.lstrip()[:8]
-            if byte_count > bytes_max:
-                raise Stop(f"{what} is larger than the limit of {bytes_max:,} bytes; ask for less at once.")
-            _feed(parser, piece, what)
-            for _event, element in _elements(parser):
-                if not is_checked:
-                    _refuse_document_type(element, what)
-                    is_checked = True
-                _refuse_depth(element, depth_max, what)
-                yield element
-                _free(element)
-    if beginning and b"<" not in beginning:
-        raise Stop(
-            f"{what} is no XML at all ({byte_count:,} bytes); check the address, and the partner's documentation."
+            yield from reader.feed(piece)
+    reader.close()
+
+
+class XmlReader:
+    """The same for whoever has the pieces: elements come as their pieces do, errors as `iterate_elements`."""
+
+    def __init__(self, tag: str, *, bytes_max: int = BYTES_MAX, depth_max: int = 64, what: str = "the XML") -> None:
+        self._parser = etree.XMLPullParser(
+            events=("end",),
+            tag=tag,
+            resolve_entities=False,
+            no_network=True,
+            load_dtd=False,
+            dtd_validation=False,
+            huge_tree=False,
+            remove_comments=True,
+            remove_pis=True,
         )
-    root = _close(parser, byte_count, what)
-    _refuse_document_type(root, what)
+        self._bytes_max = bytes_max
+        self._depth_max = depth_max
+        self._what = what
+        self._byte_count = 0
+        self._beginning = b""
+        self._is_checked = False
+
+    def count(self, byte_count: int) -> None:
+        """Count bytes of the document; Stop if they are more than the limit."""
+        self._byte_count += byte_count
+        if self._byte_count > self._bytes_max:
+            raise Stop(f"{self._what} is larger than the limit of {self._bytes_max:,} bytes; ask for less at once.")
+
+    def feed(self, piece: bytes) -> Iterator[etree._Element]:
+        """Yield the elements that end in the next piece, each freed once the next one is asked for."""
+        self.count(len(piece))
+        self._beginning = self._beginning or piece.lstrip()[:8]
+        _feed(self._parser, piece, self._what)
+        for _event, element in _elements(self._parser):
+            if not self._is_checked:
+                _refuse_document_type(element, self._what)
+                self._is_checked = True
+            _refuse_depth(element, self._depth_max, self._what)
+            yield element
+            _free(element)
+
+    def close(self) -> None:
+        """Say that there are no more pieces; Stop or Retry if they are no whole document."""
+        if self._beginning and b"<" not in self._beginning:
+            raise Stop(
+                f"{self._what} is no XML at all ({self._byte_count:,} bytes); check the address, and the partner's "
+                "documentation."
+            )
+        _refuse_document_type(_close(self._parser, self._byte_count, self._what), self._what)
 
 
 def _elements(parser: "etree.XMLPullParser") -> Iterator[tuple[str, etree._Element]]:

@@ -68,6 +68,7 @@ def test_a_partner_has_one_name_across_folders(folder: str) -> None:
         "account_settings",
         "csv_rows",
         "json_elements",
+        "xml_rows",
         "rows",
         "text_source",
         "written_parts",
