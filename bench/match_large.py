@@ -16,7 +16,7 @@ from bench.measure import Case, interleaved
 from bench.result import Result
 
 TRANSACTIONS = 20_000_000
-MEMORY = "3400MB"
+MEMORY = "3100MB"
 SMALLER = 10
 
 

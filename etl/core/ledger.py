@@ -361,6 +361,9 @@ def _last_entries(connection: Connection, document_kind: str, documents: pa.Chun
     """Return the number of the last entry of each of `documents` (one of each flow) that has one, among others."""
     which = "document_id = ANY(%(named)s)"
     if len(documents) > _NAMED_FLOWS_MAX:
+        query = "SELECT FROM ledger.journal_entry WHERE document_kind = %s LIMIT 1"
+        if connection.execute(query, (document_kind,)).fetchone() is None:
+            return _LAST_ENTRY.empty_table()
         # Which one is first and which last is for PostgreSQL to say, as it may order text otherwise.
         first, last = (f"(SELECT {end}(id) FROM unnest(%(named)s::text[]) AS id)" for end in ("min", "max"))
         which = f"document_id BETWEEN {first} AND {last}"
