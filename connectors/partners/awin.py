@@ -20,7 +20,7 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from connectors.partners.account_settings import NO_CLOCK, secret, setting, split_window, whole_setting
-from connectors.partners.json_elements import Json, array_blocks, array_elements, text_column, with_texts
+from connectors.partners.json_elements import Block, Json, array_blocks, array_elements, text_column, with_texts
 from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken, Values, batches
 from connectors.partners.written_parts import whole_answer, write_part
 from connectors.transport.answer import Expects
@@ -76,6 +76,8 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     "customer_acquisition": ("customerAcquisition",),
 }
 _PARTS = "transactionParts"
+_KEYS = tuple(dict.fromkeys([*(path[0] for path in _PATHS.values()), _PARTS]))
+_WITHIN = tuple(dict.fromkeys(path[0] for path in _PATHS.values() if len(path) > 1))
 SEVERAL = "several"
 """The commission group of a transaction whose parts are of different ones."""
 
@@ -150,32 +152,33 @@ class Awin:
 def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken | pa.RecordBatch]:
     for part in parts:
         for block in array_blocks(part, f"the Awin answer {part.name[:40]}"):
-            if isinstance(block, list):
+            if isinstance(block, Block):
                 columns = _columns(block)
                 if columns is None:
-                    yield from map(_row, map(with_texts, block))
+                    yield from map(_row, map(with_texts, block.objects()))
                 else:
                     yield columns
             else:
                 yield block if isinstance(block, Broken) else _row(block)
 
 
-def _columns(block: list[dict[str, Any]]) -> pa.RecordBatch | None:
+def _columns(block: Block) -> pa.RecordBatch | None:
     """Return what `_row` says of each, as columns; None where one of them is not what Awin documents."""
+    told = dict(zip(_KEYS, block.values(_KEYS), strict=True))
     inner: dict[str, list[dict[str, Any]]] = {}
-    for outer in {path[0] for path in _PATHS.values() if len(path) > 1}:
-        objects = [element.get(outer) for element in block]
-        if not set(map(type, objects)) <= {dict, type(None)}:
+    for outer in _WITHIN:
+        if not set(map(type, told[outer])) <= {dict, type(None)}:
             return None
-        inner[outer] = [each or {} for each in objects]
+        inner[outer] = [each or {} for each in told[outer]]
     columns: dict[str, pa.Array] = {}
     for column, path in _PATHS.items():
-        values = [each.get(path[-1]) for each in (block if len(path) == 1 else inner[path[0]])]
+        key = path[-1]
+        values = told[key] if len(path) == 1 else [each.get(key) for each in inner[path[0]]]
         texts = text_column(values, is_flag=column == _FLAG)
         if texts is None:
             return None
         columns[column] = texts
-    groups = text_column([_plain_group(element.get(_PARTS)) for element in block])
+    groups = text_column(list(map(_plain_group, told[_PARTS])))
     return None if groups is None else pa.RecordBatch.from_pydict({**columns, "commission_group": groups})
 
 

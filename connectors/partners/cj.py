@@ -22,7 +22,7 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from connectors.partners.account_settings import NO_CLOCK, secret, setting, several, split_window
-from connectors.partners.json_elements import DoubledKey, Json, text_column, whole_object, with_texts
+from connectors.partners.json_elements import DoubledKey, Json, text_column, values_of, whole_object, with_texts
 from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken, Values, batches
 from connectors.partners.written_parts import WrittenPart, whole_answer, write_part
 from connectors.transport.http import HttpClient, HttpSettings
@@ -187,8 +187,9 @@ def _columns(records: list[Any]) -> pa.RecordBatch | None:
     if not set(map(type, records)) <= {dict}:
         return None
     columns: dict[str, pa.Array] = {}
-    for column, name in _FIELDS.items():
-        texts = text_column([record.get(name) for record in records], is_flag=column == _FLAG)
+    told = values_of(records, tuple(_FIELDS.values())) if records else [()] * len(_FIELDS)
+    for column, values in zip(_FIELDS, told, strict=True):
+        texts = text_column(values, is_flag=column == _FLAG)
         if texts is None:
             return None
         columns[column] = texts

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from connectors.partners.csv_rows import csv_rows
-from connectors.partners.json_elements import DoubledKey, array_blocks, array_elements
+from connectors.partners.json_elements import Block, DoubledKey, array_blocks, array_elements, with_texts
 from connectors.partners.rows import Broken, batches
 from etl.core.errors import Stop
 
@@ -126,6 +126,8 @@ def element_alone(text: str) -> Any:
 @given(ELEMENTS, st.sampled_from([",", ", ", "\n,\n", "," + " " * 200]))
 @example(['{"id":1,"a":3.10}', '{"id":2,"a":"x","a":"y"}', '{"id":3}'], ",")
 @example(['{"id":1,"id":2}', '{"id":-0}', '{"id":1e5}', '{"id":1.0000000000000001}'], ", ")
+@example(['{"id":1,"a":1e5,"b":{"id":1}}', '{"id":2,"b":null,"a":-1.50}'], ",")
+@example(['{"id":1,"a":2}', '{"id":1,"a":2,"a":3}', '{"id" :1,"a":2,"a":3}'], ",")
 @example(
     ['{"id":1,"a":[{"id":1},{"id":2}]}', '{"id":1,"a":{"id":1 ,"id":2}}', '{"id":"},{\\"id\\":"}', '{"id":1}'], ","
 )
@@ -134,6 +136,11 @@ def test_blocks_of_json_say_what_its_elements_say(tmp_path: Path, elements: list
     path.write_text("[" + separator.join(elements) + "]", encoding="utf-8")
     read = ["broken" if isinstance(each, Broken) else each for each in array_elements(path, "the answer")]
     assert read == [element_alone(each) for each in elements]
+    keys = ("id", "a", "b\\", "nowhere")
+    for block in array_blocks(path, "the answer"):
+        if isinstance(block, Block):
+            by_key = [list(map(with_texts, values)) for values in block.values(keys)]
+            assert by_key == [[with_texts(each).get(key) for each in block.objects()] for key in keys]
 
 
 def test_plain_elements_come_in_blocks_and_a_strange_one_does_not_end_them(tmp_path: Path) -> None:
@@ -142,8 +149,8 @@ def test_plain_elements_come_in_blocks_and_a_strange_one_does_not_end_them(tmp_p
     strange = '{"id":7,"id":8}'
     path.write_text("[" + ",".join([*plain, strange, *plain]) + "]")
     blocks = list(array_blocks(path, "the answer"))
-    in_blocks = sum(len(each) for each in blocks if isinstance(each, list))
-    alone = [each for each in blocks if not isinstance(each, list)]
+    in_blocks = sum(len(each) for each in blocks if isinstance(each, Block))
+    alone = [each for each in blocks if not isinstance(each, Block)]
     assert in_blocks > 60_000
     assert in_blocks + len(alone) == 80_001
     assert sum(isinstance(each, Broken) for each in alone) == 1
