@@ -32,7 +32,10 @@ class Instances:
             if key not in self._known:
                 while len(self._known) >= INSTANCES_MAX:
                     self._known.popitem(last=False)
-                self._known[key] = duckdb.connect(":memory:", config=_settings(*key))
+                made = duckdb.connect(":memory:", config=_settings(*key))
+                # Files of the lake never change, and a run reads the same ones several times: their footers once.
+                made.execute("SET GLOBAL parquet_metadata_cache = true")
+                self._known[key] = made
             self._known.move_to_end(key)
             return self._known[key]
 

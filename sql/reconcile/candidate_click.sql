@@ -3,8 +3,10 @@
 -- reads: grouped_sale, folded_ref, truncation, conversion, click.
 -- key: sale_id, rule, click_id.
 -- Clicks are read once, whatever rules there are: first those that any rule could name for the few sales left by the
--- exact one, by equality (of the shortest prefix, of a minute or an hour), then each rule's own test. A click time is
--- looked for one precision to either side, as clocks differ; a partner that tells less than the hour tells no click time.
+-- exact one, by equality (of a reference, of what a network cut it to, of a minute or an hour), then each rule's own
+-- test. Before references, the first characters are looked up, which few clicks share; where ids begin alike all do, and
+-- that costs time but no room. A click time is looked for one precision to either side, as clocks differ; a partner that
+-- tells less than the hour tells no click time.
 -- A reference that contradicts its click is never matched by itself: a sale with one may only be given a click that the
 -- reference could be a bent form of, so for it times and orders are looked for among those clicks alone.
 WITH residue AS MATERIALIZED (
@@ -42,18 +44,17 @@ cut AS (
     FROM residue AS r
     JOIN truncation AS t ON t.ref_length = r.ref_length
 ),
+-- How long the references are that a network may have cut; 0 where there is none, so that every click is asked once.
 cut_length AS (
     SELECT DISTINCT ref_length FROM cut
+    UNION ALL
+    SELECT 0 AS ref_length WHERE NOT EXISTS (SELECT 1 FROM cut)
 ),
-shortest AS (
-    SELECT MIN(ref_length) AS ref_length FROM truncation
+bent_ref AS (
+    SELECT DISTINCT ref_folded FROM residue WHERE ref_folded IS NOT NULL
 ),
--- The beginning that a click has in common with each reference that could be a bent form of it, cut or not.
-beginning AS (
-    SELECT DISTINCT substr(r.ref_folded, 1, n.ref_length) AS prefix
-    FROM residue AS r
-    CROSS JOIN shortest AS n
-    WHERE r.ref_folded IS NOT NULL
+cut_ref AS (
+    SELECT DISTINCT ref_folded FROM cut
 ),
 ordered AS (
     SELECT DISTINCT r.sale_id, r.partner, r.program_id, r.click_ref, v.click_id
@@ -70,11 +71,21 @@ told_hour AS (
 ordered_click AS (
     SELECT DISTINCT click_id FROM ordered WHERE click_ref IS NULL
 ),
-possible AS MATERIALIZED (
-    SELECT c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at
+-- Texts of twelve characters are compared fastest.
+first_character AS (
+    SELECT LEAST(12, MIN(ref_length)) AS character_count FROM truncation
+),
+beginning AS (
+    SELECT DISTINCT substr(b.ref_folded, 1, n.character_count) AS prefix
+    FROM bent_ref AS b
+    CROSS JOIN first_character AS n
+),
+near AS NOT MATERIALIZED (
+    SELECT c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at, lower(c.click_id) AS id_folded,
+        o.click_id IS NOT NULL OR m.minute_at IS NOT NULL OR h.hour_at IS NOT NULL AS is_near
     FROM click AS c
-    CROSS JOIN shortest AS n
-    LEFT JOIN beginning AS b ON b.prefix = substr(lower(c.click_id), 1, n.ref_length)
+    CROSS JOIN first_character AS n
+    LEFT JOIN beginning AS b ON b.prefix = lower(substr(c.click_id, 1, n.character_count))
     LEFT JOIN ordered_click AS o ON o.click_id = c.click_id
     LEFT JOIN told_minute AS m
         ON m.minute_at = date_trunc('minute', c.clicked_at) AND m.program_id = c.program_id AND m.partner = c.partner
@@ -82,22 +93,23 @@ possible AS MATERIALIZED (
         ON h.hour_at = date_trunc('hour', c.clicked_at) AND h.program_id = c.program_id AND h.partner = c.partner
     WHERE b.prefix IS NOT NULL OR o.click_id IS NOT NULL OR m.minute_at IS NOT NULL OR h.hour_at IS NOT NULL
 ),
--- A prefix has the length it was cut to, so that equality says all: with the length as a second condition the planner
--- would compare every click with every reference.
-shortened AS (
-    SELECT c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at,
-        CASE WHEN length(c.click_id) > n.ref_length THEN substr(lower(c.click_id), 1, n.ref_length) END AS prefix
-    FROM possible AS c
+possible AS MATERIALIZED (
+    SELECT c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at, c.id_folded, k.ref_folded AS cut_folded
+    FROM near AS c
     CROSS JOIN cut_length AS n
+    LEFT JOIN bent_ref AS b ON b.ref_folded = c.id_folded
+    LEFT JOIN cut_ref AS k
+        ON k.ref_folded = CASE WHEN length(c.id_folded) > n.ref_length THEN substr(c.id_folded, 1, n.ref_length) END
+    WHERE c.is_near OR b.ref_folded IS NOT NULL OR k.ref_folded IS NOT NULL
 ),
 named AS (
     SELECT b.sale_id, 'click_ref_repaired' AS rule, c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at
     FROM possible AS c
-    JOIN residue AS b ON b.ref_folded = lower(c.click_id)
+    JOIN residue AS b ON b.ref_folded = c.id_folded
     UNION ALL
     SELECT b.sale_id, 'click_ref_repaired' AS rule, c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at
-    FROM shortened AS c
-    JOIN cut AS b ON b.ref_folded = c.prefix
+    FROM possible AS c
+    JOIN cut AS b ON b.ref_folded = c.cut_folded
     UNION ALL
     SELECT o.sale_id, 'order_ref' AS rule, c.click_id, c.partner, c.program_id, c.member_id, c.clicked_at
     FROM possible AS c
@@ -115,12 +127,24 @@ named AS (
         ON h.hour_at = date_trunc('hour', c.clicked_at) AND h.program_id = c.program_id AND h.partner = c.partner
     WHERE c.clicked_at >= h.told_from AND c.clicked_at < h.told_until
 ),
-once AS (
-    SELECT sale_id, rule, click_id, partner, program_id, member_id, clicked_at
-    FROM named
+-- A click that was tracked twice is named twice; of it the smallest row is taken.
+twice AS (
+    SELECT sale_id, rule, click_id FROM named GROUP BY sale_id, rule, click_id HAVING COUNT(*) > 1
+),
+smallest AS (
+    SELECT n.sale_id, n.rule, n.click_id, n.partner, n.program_id, n.member_id, n.clicked_at
+    FROM named AS n
+    SEMI JOIN twice AS w ON w.sale_id = n.sale_id AND w.rule = n.rule AND w.click_id = n.click_id
     QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY sale_id, rule, click_id ORDER BY clicked_at, partner, program_id, member_id
+        PARTITION BY n.sale_id, n.rule, n.click_id ORDER BY clicked_at, partner, program_id, member_id
     ) = 1
+),
+once AS (
+    SELECT n.sale_id, n.rule, n.click_id, n.partner, n.program_id, n.member_id, n.clicked_at
+    FROM named AS n
+    ANTI JOIN twice AS w ON w.sale_id = n.sale_id AND w.rule = n.rule AND w.click_id = n.click_id
+    UNION ALL
+    SELECT sale_id, rule, click_id, partner, program_id, member_id, clicked_at FROM smallest
 )
 SELECT o.sale_id, o.rule, o.click_id, o.partner, o.program_id, o.member_id, o.clicked_at
 FROM once AS o

@@ -208,7 +208,7 @@ def _narrow(life: Life) -> None:
             "tracked_click": CLICK.empty_table(),
             "grouped_sale": pa.table({name: pa.array([], kind) for name, kind in _GROUPED.items()}),
             "exact_click": CLICK.empty_table(),
-            "folded_ref": pa.table({"ref_folded": pa.array([], pa.string())}),
+            "folded_ref": pa.table({"ref_folded": pa.array([], pa.string()), "ref_length": pa.array([], pa.int32())}),
             "truncation": pa.table({"ref_length": pa.array([16], pa.int32())}),
         },
     }

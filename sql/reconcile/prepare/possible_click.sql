@@ -16,20 +16,21 @@ told_hour AS (
     CROSS JOIN range(5) AS h(shift)
     WHERE partner_clicked_precision_seconds BETWEEN 1 AND 3600
 ),
-told_prefix AS (
-    SELECT DISTINCT substr(f.ref_folded, 1, l.shortest) AS prefix
-    FROM folded_ref AS f
-    CROSS JOIN (SELECT min(ref_length) AS shortest FROM truncation) AS l
-)
-SELECT DISTINCT click_id
-FROM (
-    SELECT c.click_id
-    FROM tracked_click AS c
-    SEMI JOIN told_hour AS h ON h.hour_at = date_trunc('hour', c.clicked_at)
+told_ref AS (
+    SELECT DISTINCT ref_folded FROM folded_ref
+),
+-- 0 where no reference may be cut, so that every click is asked once.
+cut_length AS (
+    SELECT DISTINCT t.ref_length FROM truncation AS t SEMI JOIN folded_ref AS f ON f.ref_length = t.ref_length
     UNION ALL
-    SELECT c.click_id
-    FROM tracked_click AS c
-    CROSS JOIN (SELECT min(ref_length) AS shortest FROM truncation) AS l
-    SEMI JOIN told_prefix AS p ON p.prefix = substr(lower(c.click_id), 1, l.shortest)
-) AS possible
-ORDER BY click_id
+    SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM truncation AS t JOIN folded_ref AS f ON f.ref_length = t.ref_length)
+)
+SELECT DISTINCT c.click_id
+FROM tracked_click AS c
+CROSS JOIN cut_length AS n
+LEFT JOIN told_hour AS h ON h.hour_at = date_trunc('hour', c.clicked_at)
+LEFT JOIN told_ref AS r ON r.ref_folded = lower(c.click_id)
+LEFT JOIN told_ref AS k
+    ON k.ref_folded = CASE WHEN length(c.click_id) > n.ref_length THEN substr(lower(c.click_id), 1, n.ref_length) END
+WHERE h.hour_at IS NOT NULL OR r.ref_folded IS NOT NULL OR k.ref_folded IS NOT NULL
+ORDER BY c.click_id
