@@ -91,7 +91,7 @@ def _due(
     for some in in_parts(connection, sales, context.engine.sales_at_once):
         wanted = target(context.engine, facts.of(some), day)
         waiting.append(wanted.waiting_count)
-        yield due(context.engine, wanted.flows, read_posted(connection, context.entity.name, some))
+        yield due(context.engine, wanted, read_posted(connection, context.entity.name, some))
         context.engine.release()
 
 

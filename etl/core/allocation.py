@@ -68,13 +68,14 @@ _PROMISE = pa.schema([("partner_account", TEXT), ("transaction_id", TEXT), ("due
 class Allocated:
     """What came of it: remittances as they stand, what each line pays, the same by sale, and the states of all rows.
 
-    `write_off` is what write-offs should have in the ledger, as signed flows (schema POSTED).
+    `write_off` is what write-offs should have in the ledger, as signed flows (schema POSTED). States stay with the
+    engine where nothing but its queries asks for them.
     """
 
     standing: pa.Table
     allocation: pa.Table
     payment: pa.Table
-    row_state: pa.Table
+    row_state: Relation
     write_off: pa.Table
 
 
@@ -99,11 +100,16 @@ def allocated(engine: SqlEngine, facts: Facts, told: Told, day: date) -> Allocat
     standing = relations["standing"] = engine.run("remit/standing", relations)
     direct = engine.run("remit/direct", relations).cast(ALLOCATION)
     payment = _payments(engine, facts, direct)
-    states = engine.table(row_states(engine, replace(facts, payment=payment), day))
+    found = row_states(engine, replace(facts, payment=payment), day)
+    lumps = list(_lump_sums(standing, told, direct))
+    if not lumps and not told.items.item.num_rows:
+        lost = write_off_target(engine, facts, told.write_off, found, payment)
+        return Allocated(standing, direct, payment, found, lost)
+    states = engine.table(found)
     of_items = told.items.states(states.schema)
     with_items = told.items.added_to(facts)
     whole = direct
-    if lumps := list(_lump_sums(standing, told, direct)):
+    if lumps:
         told_states = _as_told(engine, replace(facts, payment=payment), states, told.late_row, day)
         told_states = pa.concat_tables([told_states, of_items])
         closed = given_up(told.write_off, told_states)

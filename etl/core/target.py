@@ -183,12 +183,16 @@ def target(engine: SqlEngine, facts: Facts, day: date) -> Target:
 
 def difference(engine: SqlEngine, wanted: Relation, posted: Relation) -> pa.Table:
     """Return target minus posted as flows for `etl.core.ledger.post`; empty if the books are as they should be."""
-    return engine.run("accrue/difference", {"target": wanted, "posted": posted})
+    signed = engine.derive("accrue/difference", {"target": wanted, "posted": posted})
+    return engine.run("accrue/flow", {"signed_flow": signed})
 
 
-def due(engine: SqlEngine, wanted: Relation, posted: pa.Table) -> pa.Table:
-    """Return the same in any order: the journal has an order of its own."""
-    return engine.rows(engine.derive("accrue/difference", {"target": wanted, "posted": posted}))
+def due(engine: SqlEngine, wanted: Target, posted: pa.Table) -> pa.Table:
+    """Return the same of sales, in any order: the journal has an order of its own."""
+    signed = wanted.flows
+    if posted.num_rows:
+        signed = engine.derive("accrue/difference", {"target": signed, "posted": posted})
+    return engine.rows(engine.derive("accrue/flow", {"signed_flow": signed}))
 
 
 def post_difference(
@@ -199,7 +203,7 @@ def post_difference(
         connection,
         context.entity.name,
         document_kind,
-        due(context.engine, wanted, posted),
+        difference(context.engine, wanted, posted),
         run_id=context.run_id,
         created_by=context.actor,
         posted_at=context.known_at,

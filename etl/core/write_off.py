@@ -53,7 +53,7 @@ def _day(moment: datetime, zone: ZoneInfo) -> date:
 
 
 def write_off_target(
-    engine: SqlEngine, facts: Facts, write_offs: pa.Table, row_state: pa.Table, payment: pa.Table
+    engine: SqlEngine, facts: Facts, write_offs: pa.Table, row_state: Relation, payment: pa.Table
 ) -> pa.Table:
     """Return the signed flows (schema POSTED) that all write-offs of commission should have in the ledger."""
     if not write_offs.num_rows:

@@ -1,4 +1,4 @@
--- purpose: what is still to be posted: target minus posted, as positive flows in the right direction.
+-- purpose: what is still to be posted: target minus posted, as signed flows.
 -- grain: one flow of one document for one day.
 -- reads: target, posted (the same columns; amounts signed in both).
 -- key: document_id, effective_for, debit_kind, debit_owner, credit_kind, credit_owner, asset, component, rate.
@@ -27,25 +27,9 @@ net AS (
         CAST(SUM(CASE WHEN is_turned THEN -amount ELSE amount END) AS BIGINT) AS amount
     FROM ordered
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
-),
-scaled AS (
-    SELECT n.*,
-        -- To four digits after the point, which is what base amounts have.
-        CASE RIGHT(asset, 1) WHEN '4' THEN 1 WHEN '3' THEN 10 WHEN '2' THEN 100 WHEN '1' THEN 1000 ELSE 10000 END
-            AS factor
-    FROM net AS n
 )
-SELECT document_id,
-    CASE WHEN amount > 0 THEN low_kind ELSE high_kind END AS debit_kind,
-    CASE WHEN amount > 0 THEN low_owner ELSE high_owner END AS debit_owner,
-    CASE WHEN amount > 0 THEN high_kind ELSE low_kind END AS credit_kind,
-    CASE WHEN amount > 0 THEN high_owner ELSE low_owner END AS credit_owner,
-    asset, ABS(amount) AS amount, effective_for, component,
-    CAST(
-        ROUND(CAST(ABS(amount) * factor AS DECIMAL(19, 0)) * CAST(rate AS DECIMAL(17, 12)), 0) * 0.0001
-        AS DECIMAL(20, 4)
-    ) AS base_amount,
-    rate
-FROM scaled
+SELECT document_id, low_kind AS debit_kind, low_owner AS debit_owner, high_kind AS credit_kind,
+    high_owner AS credit_owner, asset, amount, effective_for, component, rate
+FROM net
 WHERE amount <> 0
 ORDER BY document_id, effective_for, debit_kind, debit_owner, credit_kind, credit_owner, asset, component, rate

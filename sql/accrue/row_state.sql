@@ -5,12 +5,15 @@
 -- A version that is absent does not move the books: the last good state stays. A sale without a program is not here.
 -- A row without a status is pending until it is paid for, a remittance names it or the program's validation days are over,
 -- and all that comes after that is approved at once. The days on which money came are steps, too.
-WITH resolved AS (
-    SELECT s.sale_id, s.sale_on,
-        p.commission_rate,
-        CAST(s.sale_on + p.validation_days AS DATE) AS approved_on
+-- Windows are for what comes more than once, which is little: programs whose terms changed, rows told again.
+WITH changed_program AS (
+    SELECT program_id FROM program GROUP BY program_id HAVING COUNT(*) > 1
+),
+ranked_program AS (
+    SELECT s.sale_id, s.sale_on, p.commission_rate, p.validation_days
     FROM sale AS s
     JOIN program AS p ON p.program_id = s.program_id
+    JOIN changed_program AS c ON c.program_id = s.program_id
     QUALIFY ROW_NUMBER() OVER (
         PARTITION BY s.sale_id
         ORDER BY
@@ -22,6 +25,17 @@ WITH resolved AS (
             p.valid_from DESC
     ) = 1
 ),
+of_program AS (
+    SELECT sale_id, sale_on, commission_rate, validation_days FROM ranked_program
+    UNION ALL
+    SELECT s.sale_id, s.sale_on, p.commission_rate, p.validation_days
+    FROM sale AS s
+    JOIN program AS p ON p.program_id = s.program_id
+    WHERE NOT EXISTS (SELECT 1 FROM changed_program AS c WHERE c.program_id = p.program_id)
+),
+resolved AS (
+    SELECT sale_id, sale_on, commission_rate, CAST(sale_on + validation_days AS DATE) AS approved_on FROM of_program
+),
 -- A row that tells no group (a refund) is of the one its sale tells, if that is one.
 only_group AS (
     SELECT sale_id, MIN(commission_group) AS commission_group
@@ -30,14 +44,30 @@ only_group AS (
     GROUP BY sale_id
     HAVING MIN(commission_group) = MAX(commission_group)
 ),
+told_again AS (
+    SELECT DISTINCT sale_id, partner_account, transaction_id, line_id FROM version WHERE version_no > 1
+),
 lasting AS (
+    SELECT sale_id, partner_account, transaction_id, line_id, kind, status, partner_paid, sale_amount, commission_amount,
+        currency, commission_group, customer_type, effective_on, CAST(NULL AS DATE) AS until_on
+    FROM version AS v
+    WHERE NOT is_absent AND NOT EXISTS (
+        SELECT 1 FROM told_again AS a
+        WHERE a.sale_id = v.sale_id AND a.partner_account = v.partner_account AND a.transaction_id = v.transaction_id
+            AND a.line_id = v.line_id
+    )
+    UNION ALL
     SELECT sale_id, partner_account, transaction_id, line_id, kind, status, partner_paid, sale_amount, commission_amount,
         currency, commission_group, customer_type, effective_on,
         LEAD(effective_on) OVER (
             PARTITION BY sale_id, partner_account, transaction_id, line_id ORDER BY version_no
         ) AS until_on
-    FROM version
-    WHERE NOT is_absent
+    FROM version AS v
+    WHERE NOT is_absent AND EXISTS (
+        SELECT 1 FROM told_again AS a
+        WHERE a.sale_id = v.sale_id AND a.partner_account = v.partner_account AND a.transaction_id = v.transaction_id
+            AND a.line_id = v.line_id
+    )
 ),
 -- A payment without a line is for the transaction as a whole.
 named AS (
