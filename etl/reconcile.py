@@ -57,10 +57,15 @@ _ROW_KEY = ("partner_account", "transaction_id", "line_id")
 
 
 _VERSIONS = KeptTable(
-    "ops.transaction_version", (*_ROW_KEY, "version_no"), VERSION, "versions", told=tuple(TOUCHED_ROW.names)
+    "ops.transaction_version",
+    (*_ROW_KEY, "version_no"),
+    VERSION,
+    "versions",
+    told=tuple(TOUCHED_ROW.names),
+    is_typed=True,
 )
-_SALES = KeptTable("ops.sale", ("sale_id",), _SALE, "sales", told=("sale_id",))
-_MATCHES = KeptTable("ops.match", _ROW_KEY, MATCH, "matches")
+_SALES = KeptTable("ops.sale", ("sale_id",), _SALE, "sales", told=("sale_id",), is_typed=True)
+_MATCHES = KeptTable("ops.match", _ROW_KEY, MATCH, "matches", is_typed=True)
 # What is amiss with remittances is told by the stage that looks at them.
 _BREAKS = KeptTable(
     "ops.break",
@@ -70,7 +75,7 @@ _BREAKS = KeptTable(
     carried=True,
     scope=f"kind NOT IN ({', '.join(repr(kind) for kind in (*REMITTANCE_BREAKS, *OPENING_BREAKS))})",
 )
-_KEPT = (_VERSIONS, _SALES, _MATCHES, _BREAKS)
+KEPT = (_VERSIONS, _SALES, _MATCHES, _BREAKS)
 _AT_STAKE = pa.schema([("currency", TEXT), ("break_count", pa.int64()), ("amount", pa.decimal128(38, 4))])
 # So many files of links are read in each run before they are made one.
 _LINK_FILES_MAX = 60
@@ -141,7 +146,7 @@ def _kept(
     """Keep the last of the tables that reconcile keeps equal to these."""
     return {
         target.noun: keep(context, connection, replace(target, scope=scope), table, given.day)
-        for target, table, scope in zip(_KEPT[-len(tables) :], tables, scopes, strict=True)
+        for target, table, scope in zip(KEPT[-len(tables) :], tables, scopes, strict=True)
     }
 
 
@@ -166,7 +171,7 @@ def _whole(
         engine, given.matching(current, given.clicks(), conversion, conflict, settled, is_linked=is_remembered)
     )
     breaks = _not_opened(engine.table(found.breaks), given.opened)
-    scopes = [table.scope for table in _KEPT[1:]]
+    scopes = [table.scope for table in KEPT[1:]]
     changes |= _kept(context, connection, given, (found.sale, found.match, breaks), scopes)
     _link_all(context, connection, engine.table(found.link).cast(SALE_LINK))
     return engine.count(found.sale), changes, is_remembered

@@ -1,8 +1,9 @@
 """Arrow tables as PostgreSQL's binary COPY format, made a column at a time: PostgreSQL reads it faster than text.
 
-Unlike text it is not converted: the type of a column must be the table's own (int32 is integer, int64 bigint, string
-text, date32 date, timestamp("us") timestamp, decimal128 numeric). PostgreSQL refuses what has another width, but would
-take a day for an integer: so what is copied this way has a test that compares its schema with the table.
+Unlike text it is not converted: the type of a column must be the table's own (bool is boolean, int32 integer, int64
+bigint, string text, date32 date, timestamp("us") timestamp, decimal128 numeric). PostgreSQL refuses what has another
+width, but would take a day for an integer: so what is copied this way has a test that compares its schema with the
+table.
 Format: https://www.postgresql.org/docs/current/sql-copy.html (read 2026-11), "Binary Format"; the values are what each
 type's receive function reads.
 """
@@ -80,9 +81,17 @@ def _field(column: pa.Array) -> list[Piece]:
     is_text = pa.types.is_string(column.type)
     if column.null_count == 0:
         return _text(column) if is_text else _number(column)
-    nothing = "" if is_text else Decimal(0) if pa.types.is_decimal128(column.type) else 0
-    filled = pc.fill_null(column, pa.scalar(nothing, column.type))
+    filled = pc.fill_null(column, pa.scalar(_nothing(column.type), column.type))
     return [pc.if_else(column.is_valid(), _joined(_field(filled), len(column)), _NULL)]
+
+
+def _nothing(kind: pa.DataType) -> str | bool | int | Decimal:
+    """Return a value that stands where there is none until the field says so."""
+    if pa.types.is_string(kind):
+        return ""
+    if pa.types.is_boolean(kind):
+        return False
+    return Decimal(0) if pa.types.is_decimal128(kind) else 0
 
 
 def _text(column: pa.Array) -> list[Piece]:
@@ -99,6 +108,8 @@ def _number(column: pa.Array) -> list[Piece]:
     kind = column.type
     if pa.types.is_decimal128(kind):
         return _numeric(column)
+    if kind == pa.bool_():
+        return [(">i4", 1), (">i1", column.cast(pa.int8()).to_numpy())]
     if kind == pa.int32():
         return [(">i4", 4), (">i4", column.to_numpy())]
     if kind == pa.int64():

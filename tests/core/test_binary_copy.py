@@ -24,6 +24,7 @@ SCHEMA = pa.schema(
         ("text", pa.string()),
         ("small", pa.int32()),
         ("large", pa.int64()),
+        ("is_so", pa.bool_()),
         ("day", pa.date32()),
         ("instant", pa.timestamp("us")),
         ("base_amount", pa.decimal128(20, 4)),
@@ -32,8 +33,8 @@ SCHEMA = pa.schema(
     ]
 )
 TABLE = """
-    CREATE TEMP TABLE IF NOT EXISTS exact (place bigint, text text, small integer, large bigint, day date,
-        instant timestamp, base_amount numeric(20, 4), rate numeric(18, 12), whole numeric(26, 0))
+    CREATE TEMP TABLE IF NOT EXISTS exact (place bigint, text text, small integer, large bigint, is_so boolean,
+        day date, instant timestamp, base_amount numeric(20, 4), rate numeric(18, 12), whole numeric(26, 0))
 """
 
 
@@ -47,13 +48,14 @@ _ROW = st.tuples(
     st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12),
     st.none() | st.integers(-(2**31), 2**31 - 1),
     st.none() | st.integers(-(2**63), 2**63 - 1),
+    st.none() | st.booleans(),
     st.none() | st.dates(),
     st.none() | st.datetimes(),
     st.none() | _decimals(20, 4),
     st.none() | _decimals(18, 12),
     st.none() | _decimals(26, 0),
 )
-_FULL = ("ü\n|", -1, 2**62, date(1999, 12, 31), datetime(1999, 12, 31, 23, 59, 59, 999_999))
+_FULL = ("ü\n|", -1, 2**62, True, date(1999, 12, 31), datetime(1999, 12, 31, 23, 59, 59, 999_999))
 _LARGEST = (Decimal("9999999999999999.9999"), Decimal("-999999.999999999999"), Decimal(10**26 - 1))
 _SMALLEST = (Decimal("-0.0001"), Decimal("0.000000000001"), Decimal(-(2**64)))
 
@@ -74,7 +76,9 @@ def connection(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[p
 @settings(max_examples=60, deadline=None)
 @given(st.lists(_ROW, max_size=7))
 @example([(*_FULL, *_LARGEST), (*_FULL, *_SMALLEST)])
-@example([(*_FULL, *_LARGEST), (None,) * 8, ("", 0, 0, date(2000, 1, 1), datetime(2000, 1, 1), *[Decimal(0)] * 3)])
+@example(
+    [(*_FULL, *_LARGEST), (None,) * 9, ("", 0, 0, False, date(2000, 1, 1), datetime(2000, 1, 1), *[Decimal(0)] * 3)]
+)
 def test_what_is_copied_as_bytes_stands_there_exactly(
     connection: psycopg.Connection[tuple[object, ...]], rows: list[tuple[Any, ...]]
 ) -> None:
