@@ -101,10 +101,10 @@ def _child(case: Case, folder: Path, sending: Connection) -> None:
         # The parent raises what it is told; this process has failed as well.
         sending.send(traceback.format_exc())
         raise SystemExit(1) from error
-    sending.send((rows, seconds, _peak_mb(), processor_seconds))
+    sending.send((rows, seconds, peak_mb(), processor_seconds))
 
 
-def _peak_mb() -> int:
+def peak_mb() -> int:
     # Not getrusage: its peak includes that of the process this one was forked from.
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):

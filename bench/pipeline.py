@@ -138,6 +138,7 @@ def _told_of(folder: Path, house: House) -> dict[str, float | int | str]:
     postings = int(counts["accrue_postings"])
     return {
         **_seconds(folder / "ours.json"),
+        **{name: count for name, count in counts.items() if name.startswith("peak_mb_until_")},
         "deliveries": counts["land_new_deliveries"],
         "landed_mb": counts["land_bytes"] // 2**20,
         "rejects": counts["parse_rejects"] + counts["validate_rejects"],

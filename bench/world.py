@@ -30,6 +30,7 @@ from bench.answers import (
     Days,
     click_days,
 )
+from bench.measure import peak_mb
 from connectors.partners import connector_for
 from etl.core.configuration import Configuration, Entity, PartnerAccount
 from etl.core.connector import Answer, Credentials, Part, Window
@@ -263,6 +264,7 @@ def run_day(house: House, name: str) -> dict[str, float | int]:
         now = time.process_time()
         seconds[f"{stage}_processor"] = seconds.get(f"{stage}_processor", 0.0) + now - worked
         worked = now
+        counts[f"peak_mb_until_{stage}"] = peak_mb()
         for what, count in result.counts:
             counts[f"{stage}_{what}"] = counts.get(f"{stage}_{what}", 0) + count
 

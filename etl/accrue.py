@@ -7,6 +7,7 @@ last accrual, by a change of facts, a rate or a day it waited for, needs no seco
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 
@@ -18,7 +19,7 @@ from etl.core.ledger import lock_books, post_in_parts
 from etl.core.sale_range import in_parts
 from etl.core.schemas import CASHBACK_RULE, CONTRACT_TERM, PROGRAM, TEXT
 from etl.core.seen import NARROW_FROM, code_hash, has_versions, hash_of
-from etl.core.target import due, read_posted, target
+from etl.core.target import Facts, due, read_posted, target
 from etl.core.touched import due_sales, forget_touched, read_touched
 from etl.core.warehouse import Connection, fetch
 
@@ -85,14 +86,27 @@ def _due(
 ) -> Iterator[pa.Table]:
     """Yield the flows that are due of some sales at a time, in the order of their ids; add how many of them wait.
 
-    What is in hand is bounded, however many sales there are.
+    What is in hand is bounded, however many sales there are: those whose flows are posted, and the next ones, whose
+    flows are worked out meanwhile. The connection is used only when flows are asked for.
     """
     facts = FactReader(context, connection)
-    for some in in_parts(connection, sales, context.engine.sales_at_once):
-        wanted = target(context.engine, facts.of(some), day)
+
+    def due_of(told: Facts, posted: pa.Table) -> pa.Table:
+        wanted = target(context.engine, told, day)
         waiting.append(wanted.waiting_count)
-        yield due(context.engine, wanted, read_posted(connection, context.entity.name, some))
+        flows = due(context.engine, wanted, posted)
         context.engine.release()
+        return flows
+
+    with ThreadPoolExecutor(1, thread_name_prefix="due") as aside:
+        ready: Future[pa.Table] | None = None
+        for some in in_parts(connection, sales, context.engine.sales_at_once):
+            following = aside.submit(due_of, facts.of(some), read_posted(connection, context.entity.name, some))
+            if ready is not None:
+                yield ready.result()
+            ready = following
+        if ready is not None:
+            yield ready.result()
 
 
 def _now(context: Context, connection: Connection, day: date) -> _Accrued:
