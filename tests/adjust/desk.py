@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from etl.adjust import Proposal, approve, propose
 from etl.core.adjustment import AdjustmentKind
@@ -37,8 +38,8 @@ def proposed(
     return propose(dataclasses.replace(here, actor=by), proposal, letter, KEYRING)
 
 
-def adjusted(here: Context, kind: str, owner: str, amount: str, currency: str = "EUR", **named: str) -> str:
+def adjusted(here: Context, kind: str, owner: str, amount: str, currency: str = "EUR", **named: Any) -> str:
     """Propose an adjustment and have Noah approve it, which books it; return its id."""
-    adjustment_id = proposed(here, kind, owner, amount, currency, **named)  # type: ignore[arg-type]  # texts are taken
+    adjustment_id = proposed(here, kind, owner, amount, currency, **named)
     approve(dataclasses.replace(here, actor="Noah"), adjustment_id)
     return adjustment_id

@@ -230,5 +230,5 @@ def _tell(answer: Answer, house: House) -> None:
         event(f"{sale.outcome} {sale.rule}")
     for kind in {kind for _, kind in answer.breaks}:
         event(f"break {kind}")
-    if any(kind.startswith("cashback") for _, kind, *_ in house.everything()["books"]):  # type: ignore[attr-defined]
+    if any(str(kind).startswith("cashback") for _, kind, *_ in house.everything()["books"]):
         event("earns cashback")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import date, timedelta
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,7 +105,7 @@ _MOVES = st.lists(
 @given(_MOVES, st.randoms(use_true_random=False), st.integers(0, 90), st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_a_debt_is_settled_once_and_cashback_settles_once(
-    moves: list[tuple[int, str, int]], random: object, day: int, has_policy: bool
+    moves: list[tuple[int, str, int]], random: Random, day: int, has_policy: bool
 ) -> None:
     """Whatever happens in whatever order it is told: debts and balance agree to the cent, and nothing counts twice."""
     policy = ClawbackPolicy(date(2026, 1, 1), {}, 7, {"EUR": 400})
@@ -133,7 +134,7 @@ def test_a_debt_is_settled_once_and_cashback_settles_once(
     assert [debt.since for debt in found.debts] == sorted(debt.since for debt in found.debts)
 
     shuffled = list(movements)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]  # Hypothesis' own random
+    random.shuffle(shuffled)
     # Two movements of one document on one day are one: the books sum them.
     if len({(each.on, each.document) for each in movements}) == len(movements):
         assert course(shuffled, lines, policies, "EUR", on(day)) == found

@@ -46,6 +46,12 @@ def server_in(folder: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
 Make = Callable[..., EmbeddedPostgres]
 
 
+def _port_of(server: EmbeddedPostgres) -> int:
+    postmaster = server.postmaster()
+    assert postmaster is not None
+    return postmaster.port
+
+
 def value(url: str, query: str) -> object:
     with psycopg.connect(url) as connection:
         row = connection.execute(query).fetchone()
@@ -142,7 +148,7 @@ def test_a_start_killed_while_the_data_folder_was_made_leaves_nothing_that_looks
 def test_a_password_is_needed_on_tcp_and_socket_and_only_the_owner_can_read_it(folder: Path, server_in: Make) -> None:
     server = server_in(folder / "postgres")
     url = server.start()
-    port = server.postmaster().port  # type: ignore[union-attr]  # it was started above
+    port = _port_of(server)
     assert stat.S_IMODE(server.password_file.stat().st_mode) == 0o600
     for host in ("127.0.0.1", str(server.socket_folder)):
         assert (
@@ -191,7 +197,7 @@ def test_a_path_too_long_for_a_socket_puts_the_socket_in_the_temporary_folder(fo
     server = server_in(folder / ("long-" * 20) / "with spaces & an 'apostrophe'")
     assert value(server.start(), "SELECT 1") == 1
     assert server.socket_folder.parent == Path(tempfile.gettempdir())
-    port = server.postmaster().port  # type: ignore[union-attr]  # it was started above
+    port = _port_of(server)
     assert (server.socket_folder / f".s.PGSQL.{port}").is_socket()
 
 

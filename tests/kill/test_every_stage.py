@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def test_killed_at_any_point_and_run_again_the_same_rows_stand(history: History,
         kill_at += 1
         life = history.copy(moment.before)
         work = _of(stage, life)
-        is_alive = not is_killed(child(lambda work=work, at=kill_at, lake=life.home / "lake": doomed(work, at, lake)))  # type: ignore[misc]  # bound now
+        is_alive = not is_killed(child(partial(doomed, work, kill_at, life.home / "lake")))
         assert life.files().keys() <= moment.files.keys() | moment.before.files().keys(), f"killed at point {kill_at}"
         assert not is_killed(child(work))
         rows = life.rows()

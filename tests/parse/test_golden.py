@@ -1,5 +1,6 @@
 """What each partner's answer becomes: whole rows, every status, and each row in is one record out."""
 
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -209,14 +210,15 @@ REJECTED = [
 def test_a_wrong_row_is_a_reject_with_its_reason_and_the_rows_beside_it_stand(
     partner: str, row: Any, rule: str, column: str | None, tmp_path: Path
 ) -> None:
-    answer, right = {
+    pairs: dict[str, tuple[Callable[..., Any], Any]] = {
         "awin": (awin_answer, awin_row()),
         "tradetracker": (tradetracker_answer, tradetracker_row()),
         "rakuten": (rakuten_answer, RAKUTEN_ROW),
         "cj": (cj_answer, cj_row()),
         "kelkoo": (kelkoo_answer, kelkoo_row()),
-    }[partner]
-    good, bad = parsed(partner, tmp_path, answer(right, row, right))  # type: ignore[operator]  # one pair a partner
+    }
+    answer, right = pairs[partner]
+    good, bad = parsed(partner, tmp_path, answer(right, row, right))
     assert good["row_number"].to_pylist() == [1, 3]
     (reject,) = bad.to_pylist()
     assert (reject["row_number"], reject["rule"], reject["column_name"]) == (2, rule, column)

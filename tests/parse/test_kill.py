@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,7 @@ def test_killed_at_any_point_and_run_again_the_same_rows_stand(morning: Morning,
         kill_at += 1
         folder = tmp_path / str(kill_at)
         again = morning.starting_anew(folder)
-        is_alive = not is_killed(child(lambda doomed=again, at=kill_at: ingest_doomed(doomed, at)))  # type: ignore[misc]  # bound now
+        is_alive = not is_killed(child(partial(ingest_doomed, again, kill_at)))
         assert again.objects() <= objects, f"killed at point {kill_at}"
         incomplete += again.rows() != rows
         left_over += len(list((folder / "lake").rglob(".part-*")))

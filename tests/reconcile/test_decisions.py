@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -62,8 +63,9 @@ class Desk:
     def states(self, day: date = DAY) -> dict[str, str]:
         return {one["transaction_id"]: one["state"] for one in self.listed(day)}
 
-    def chosen(self, **only: object) -> BreakFilter:
-        return BreakFilter(**{"partner_account": self.account, "states": (BreakState.OPEN,), **only})  # type: ignore[arg-type]  # a test names the fields it means
+    def chosen(self, **only: Any) -> BreakFilter:
+        known: dict[str, Any] = {"partner_account": self.account, "states": (BreakState.OPEN,)}
+        return BreakFilter(**known | only)
 
     def decided(self) -> list[Row]:
         return [one for one in decisions(self.context, limit=500) if one["partner_account"] == self.account]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -290,12 +291,12 @@ def test_a_run_that_is_killed_leaves_the_books_as_they_were(
     for number in range(1, 60):
         calls = 0
 
-        def interrupted(*given: object, number: int = number, **named: object) -> object:
+        def interrupted(*given: Any, number: int = number, **named: Any) -> object:
             nonlocal calls
             calls += 1
             if calls == number:
                 raise KeyboardInterrupt
-            return original(*given, **named)  # type: ignore[arg-type]  # handed on as it came
+            return original(*given, **named)
 
         with monkeypatch.context() as patch:
             patch.setattr(psycopg.Connection, "execute", interrupted)

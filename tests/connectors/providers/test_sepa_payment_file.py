@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -209,9 +210,9 @@ def test_the_writer_trusts_nobody_who_says_that_payments_were_checked(wrong: Pay
         {"batch_booking": False},
     ],
 )
-def test_the_writer_stops_at_a_batch_that_breaks_a_rule(changed: dict[str, object]) -> None:
+def test_the_writer_stops_at_a_batch_that_breaks_a_rule(changed: dict[str, Any]) -> None:
     with pytest.raises(Stop, match="payment file"):
-        written([payment(1, iban=IBANS[0])], replace(BATCH, **changed))  # type: ignore[arg-type]  # any field by name
+        written([payment(1, iban=IBANS[0])], replace(BATCH, **changed))
 
 
 def test_the_writer_stops_at_more_payments_than_the_bank_takes() -> None:
