@@ -105,6 +105,7 @@ def _child(case: Case, folder: Path, sending: Connection) -> None:
 
 
 def peak_mb() -> int:
+    """Return the largest memory this process had so far, in MB."""
     # Not getrusage: its peak includes that of the process this one was forked from.
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):

@@ -6,20 +6,22 @@ last accrual, by a change of facts, a rate or a day it waited for, needs no seco
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 import pyarrow as pa
 
+from etl.core.ahead import call_ahead
 from etl.core.context import Context, StageResult
 from etl.core.facts import FactReader
 from etl.core.ledger import lock_books, post_in_parts
 from etl.core.sale_range import in_parts
 from etl.core.schemas import CASHBACK_RULE, CONTRACT_TERM, PROGRAM, TEXT
 from etl.core.seen import NARROW_FROM, code_hash, has_versions, hash_of
-from etl.core.target import Facts, due, read_posted, target
+from etl.core.target import Due, due, read_posted
 from etl.core.touched import due_sales, forget_touched, read_touched
 from etl.core.warehouse import Connection, fetch
 
@@ -58,55 +60,51 @@ def accrue(
         now = _now(context, connection, day) if has_versions(connection, narrow_from) else None
         looked_at = _touched(connection, before, now) if sales is None and not is_whole else sales
         waiting: list[int] = []
-        posted = post_in_parts(
-            connection,
-            entity,
-            "sale",
-            _due(context, connection, day, looked_at, waiting),
-            run_id=context.run_id,
-            created_by=context.actor,
-            posted_at=context.known_at,
-        )
+        # The flows of the next sales are worked out while those of the last are posted.
+        with closing(call_ahead(_due(context, connection, day, looked_at))) as parts:
+            posted = post_in_parts(
+                connection,
+                entity,
+                "sale",
+                _flows(parts, waiting),
+                run_id=context.run_id,
+                created_by=context.actor,
+                posted_at=context.known_at,
+            )
         if sales is None:
             _remember(context, connection, before, now)
+    waiting_count = sum(waiting)
     counts = (
         ("documents", posted.documents),
         ("entries", posted.entries),
         ("postings", posted.postings),
-        ("waiting", sum(waiting)),
+        ("waiting", waiting_count),
     )
     note = f"{posted.postings:,} postings for {posted.documents:,} sales"
-    if any(waiting):
-        note += f", the cashback of {sum(waiting):,} waits for a rate or for one currency"
+    if waiting_count:
+        note += f", the cashback of {waiting_count:,} waits for a rate or for one currency"
     return StageResult("accrue", entity, counts, note)
 
 
 def _due(
-    context: Context, connection: Connection, day: date, sales: Sequence[str] | None, waiting: list[int]
-) -> Iterator[pa.Table]:
-    """Yield the flows that are due of some sales at a time, in the order of their ids; add how many of them wait.
+    context: Context, connection: Connection, day: date, sales: Sequence[str] | None
+) -> Iterator[Callable[[], Due]]:
+    """Yield what works out the flows that are due of some sales at a time, in the order of their ids.
 
     What is in hand is bounded, however many sales there are: those whose flows are posted, and the next ones, whose
-    flows are worked out meanwhile. The connection is used only when flows are asked for.
+    facts are read when it is asked for them.
     """
     facts = FactReader(context, connection)
+    for some in in_parts(connection, sales, context.engine.sales_at_once):
+        posted = read_posted(connection, context.entity.name, some)
+        yield partial(due, context.engine, facts.of(some), posted, day)
 
-    def due_of(told: Facts, posted: pa.Table) -> pa.Table:
-        wanted = target(context.engine, told, day)
-        waiting.append(wanted.waiting_count)
-        flows = due(context.engine, wanted, posted)
-        context.engine.release()
-        return flows
 
-    with ThreadPoolExecutor(1, thread_name_prefix="due") as aside:
-        ready: Future[pa.Table] | None = None
-        for some in in_parts(connection, sales, context.engine.sales_at_once):
-            following = aside.submit(due_of, facts.of(some), read_posted(connection, context.entity.name, some))
-            if ready is not None:
-                yield ready.result()
-            ready = following
-        if ready is not None:
-            yield ready.result()
+def _flows(parts: Iterable[Due], waiting: list[int]) -> Iterator[pa.Table]:
+    """Yield the flows of each part; how many of its sales wait is added to `waiting`."""
+    for part in parts:
+        waiting.append(part.waiting_count)
+        yield part.flows
 
 
 def _now(context: Context, connection: Connection, day: date) -> _Accrued:

@@ -20,7 +20,8 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from connectors.partners.account_settings import NO_CLOCK, secret, setting, split_window, whole_setting
-from connectors.partners.json_elements import Block, Json, array_blocks, array_elements, text_column, with_texts
+from connectors.partners.json_blocks import Block, Json, text_column, with_texts
+from connectors.partners.json_elements import array_blocks, array_elements
 from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken, Values, batches
 from connectors.partners.written_parts import whole_answer, write_part
 from connectors.transport.answer import Expects

@@ -22,7 +22,8 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from connectors.partners.account_settings import NO_CLOCK, secret, setting, several, split_window
-from connectors.partners.json_elements import DoubledKey, Json, text_column, values_of, whole_object, with_texts
+from connectors.partners.json_blocks import DoubledKey, Json, text_column, values_of, with_texts
+from connectors.partners.json_elements import whole_object
 from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken, Values, batches
 from connectors.partners.written_parts import WrittenPart, whole_answer, write_part
 from connectors.transport.http import HttpClient, HttpSettings
@@ -187,8 +188,7 @@ def _columns(records: list[Any]) -> pa.RecordBatch | None:
     if not set(map(type, records)) <= {dict}:
         return None
     columns: dict[str, pa.Array] = {}
-    told = values_of(records, tuple(_FIELDS.values())) if records else [()] * len(_FIELDS)
-    for column, values in zip(_FIELDS, told, strict=True):
+    for column, values in zip(_FIELDS, values_of(records, tuple(_FIELDS.values())), strict=True):
         texts = text_column(values, is_flag=column == _FLAG)
         if texts is None:
             return None

@@ -4,56 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain
-from operator import itemgetter
+from collections.abc import Iterator
 from pathlib import Path
-from types import GenericAlias
-from typing import Any, TypeAlias
+from typing import Any
 
-import msgspec
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from connectors.partners.rows import CELL_CHARACTERS_MAX, RAW_CHARACTERS_MAX, Broken
+from connectors.partners.json_blocks import DECODER, Block, DoubledKey, Json, block_of, plain_object, with_texts
+from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken
 from connectors.partners.text_source import PIECE_BYTES, read_text
 from etl.core.errors import Stop
 
 ELEMENT_CHARACTERS_MAX = 4 * 1024 * 1024
 OBJECT_CHARACTERS_MAX = 64 * 1024 * 1024
 _SHOWN_CHARACTERS = 300
-
-Json: TypeAlias = "str | bool | dict[str, Json] | list[Json] | None"
-"""A JSON value whose numbers (and NaN, Infinity) are kept as text: a float would change money."""
-
-
-class DoubledKey(dict[str, Json]):
-    """An object that gave one key two values, so that nobody can say which is meant."""
-
-
-def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    made = dict(pairs)
-    return made if len(made) == len(pairs) else DoubledKey(made)
-
-
-# Reads what the other does, ten times as fast, but takes the last of a doubled key, and whole numbers as such.
-_PLAIN_DECODER = msgspec.json.Decoder(float_hook=str)
 _BLOCK_PIECES = 16
 _GUESSES_MAX = 3
 _UNLIKE_MAX = 3
-_KEYS_MAX = 200
-# What the fields of an object made for a block may be called.
-_NAME = re.compile(r"[\w .:-]+")
-_CONTAINERS = frozenset({dict, list})
 _BLANKS_MAX = 100
-# What is searched for begins with a letter that never varies, or the search takes longer than all else.
-_SPACED_KEY = re.compile(r'"\s+:')
-_MINUS_ZERO = re.compile(r"-0[\s,}\]]")
 _FIRST_KEY = re.compile(r'\{"[^"\\]{1,100}":')
-_DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_object)
 _BLANK = " \t\n\r"
 
 
@@ -96,10 +63,8 @@ def whole_object(path: Path, what: str) -> dict[str, Any]:
     Raises Stop where the file holds anything else, is cut off, is not UTF-8, is nested too deeply or over the limit.
     """
     if path.stat().st_size <= OBJECT_CHARACTERS_MAX:
-        text = "".join(read_text(path, what))
-        written = _written_keys(text)
-        plain = None if written is None else _plain(text, written)
-        if isinstance(plain, dict):
+        plain = plain_object("".join(read_text(path, what)))
+        if plain is not None:
             return plain
     reader = _Reader(read_text(path, what), what, OBJECT_CHARACTERS_MAX)
     if reader.next_character() != "{":
@@ -109,137 +74,6 @@ def whole_object(path: Path, what: str) -> dict[str, Any]:
         raise Stop(f"{what} goes on after its object, with {reader.shown()}: it is damaged, fetch the window again.")
     assert isinstance(value, dict)
     return value
-
-
-def with_texts(value: Any) -> Any:
-    """Return a value of a block with the text of its whole numbers in their place."""
-    if isinstance(value, DoubledKey):
-        return value
-    if isinstance(value, dict):
-        return {key: inner if isinstance(inner, str) else with_texts(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [with_texts(inner) for inner in value]
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Plain objects of an array: by key where all have the same, else one by one."""
-
-    text: str
-    columns: Mapping[str, Sequence[Any]] | None
-    listed: Sequence[dict[str, Any]] = ()
-
-    def __len__(self) -> int:
-        return len(self.listed) if self.columns is None else len(next(iter(self.columns.values())))
-
-    def objects(self) -> Sequence[dict[str, Any]]:
-        """Return the objects one by one."""
-        return self.listed if self.columns is None else _PLAIN_DECODER.decode(self.text)
-
-    def values(self, keys: Sequence[str]) -> Sequence[Sequence[Any]]:
-        """Return what the objects have under each of several keys, None where there is no such key."""
-        if self.columns is None:
-            return values_of(self.listed, keys)
-        nothing = [None] * len(self)
-        return [self.columns.get(key, nothing) for key in keys]
-
-
-def values_of(block: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[Sequence[Any]]:
-    """Return what the objects have under each of several keys, None where there is no such key."""
-    take: Callable[[dict[str, Any]], tuple[Any, ...]] = itemgetter(*keys)
-    try:
-        return list(zip(*map(take, block), strict=True))
-    except KeyError:
-        return [[each.get(key) for each in block] for key in keys]
-
-
-def text_column(values: Sequence[Any], *, is_flag: bool = False) -> pa.Array | None:
-    """Return values of a block as texts; None where one is neither text nor number, or is too long for a column."""
-    kinds = set(map(type, values))
-    if is_flag and bool in kinds:
-        values = [("true" if value else "false") if type(value) is bool else value for value in values]
-        kinds.discard(bool)
-    if not kinds <= {str, int, type(None)}:
-        return None
-    if int in kinds:
-        values = [str(value) if type(value) is int else value for value in values]
-    column = pa.array(values, pa.string())
-    return column if (pc.max(pc.binary_length(column)).as_py() or 0) <= CELL_CHARACTERS_MAX else None
-
-
-def _written_keys(text: str) -> int | None:
-    """Return how many keys a text of JSON writes, if it is JSON; None where one may be missed, or a value be lost.
-
-    Lost on the way is the one whole number that is not its text; what no column can hold is looked at by itself.
-    """
-    if _MINUS_ZERO.search(text) or ("\\" in text and "\\u0000" in text):
-        return None
-    told = np.frombuffer(text.encode(), np.uint8)
-    is_quote, after = told[:-1] == ord('"'), told[1:]
-    if np.any(is_quote & (after <= ord(" "))) and _SPACED_KEY.search(text):
-        return None
-    return int(np.count_nonzero(is_quote & (after == ord(":"))))
-
-
-def _columns_of_same_keys(text: str, written: int) -> dict[str, Sequence[Any]] | None:
-    """Return by key what the objects of an array have there; None unless they have the keys of the first, each once.
-
-    Objects of known keys are made in half the time, and their keys need not be counted one by one.
-    """
-    try:
-        first, _ = _DECODER.raw_decode(text, 1)
-        if type(first) is not dict or not 1 <= len(first) <= _KEYS_MAX or not all(map(_NAME.fullmatch, first)):
-            return None
-        keys = tuple(first)
-        rows = map(msgspec.structs.astuple, _decoder_of(keys).decode(text))
-        columns = dict(zip(keys, zip(*rows, strict=True), strict=True))
-    except (json.JSONDecodeError, msgspec.DecodeError, RecursionError, UnicodeError):
-        return None
-    inner: list[Any] = []
-    for values in columns.values():
-        if not _CONTAINERS.isdisjoint(map(type, values)):
-            inner += [each for each in values if type(each) in _CONTAINERS]
-    count = len(keys) * len(columns[keys[0]]) + _key_count(inner)
-    return columns if count == written else None
-
-
-@lru_cache(maxsize=16)
-def _decoder_of(keys: tuple[str, ...]) -> msgspec.json.Decoder[list[Any]]:
-    """Return what reads an array of objects that have these keys and no others; of a doubled key it takes the last."""
-    fields = [f"field_{place}" for place in range(len(keys))]
-    element = msgspec.defstruct(
-        "Element",
-        [(field, Any) for field in fields],
-        rename=dict(zip(fields, keys, strict=True)),
-        forbid_unknown_fields=True,
-        gc=False,
-    )
-    return msgspec.json.Decoder(GenericAlias(list, (element,)), float_hook=str)
-
-
-def _plain(text: str, written: int) -> Any:
-    """Return what a text of JSON holds that writes so many keys; None where it must be read with more care."""
-    try:
-        value = _PLAIN_DECODER.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return None
-    # As many keys are left as were written, so none was written twice.
-    return value if _key_count([value]) == written else None
-
-
-def _key_count(values: list[Any]) -> int:
-    """Return how many keys the objects among values have, and all that are in them, level by level."""
-    count = 0
-    while values:
-        objects = [each for each in values if type(each) is dict]
-        count += sum(map(len, objects))
-        inner = chain(
-            chain.from_iterable(map(dict.values, objects)),
-            chain.from_iterable(each for each in values if type(each) is list),
-        )
-        values = [each for each in inner if type(each) is dict or type(each) is list]
-    return count
 
 
 def _elements(reader: _Reader, what: str) -> Iterator[Block | dict[str, Json] | Broken]:
@@ -291,7 +125,7 @@ class _Reader:
         self._at = 0
         # Up to here elements are read one by one, as a block of them could not be.
         self._careful_until = 0
-        # How many blocks held objects of other keys than their first.
+        # How many blocks held objects of other keys than their first: after some, all are taken to do so.
         self._unlike = 0
 
     def block(self) -> Block | None:
@@ -313,24 +147,13 @@ class _Reader:
             end = max(begin - _BLANKS_MAX, self._at) + len(before) - 1
             if begin < 0 or not before.endswith(","):
                 continue
-            block = self._block_of(f"[{self._text[self._at : end]}]")
+            block = block_of(f"[{self._text[self._at : end]}]", is_alike=self._unlike < _UNLIKE_MAX)
             if block is not None:
                 self._at = end
+                self._unlike += block.columns is None
                 return block
         self._careful_until = max(end, self._at + 1)
         return None
-
-    def _block_of(self, text: str) -> Block | None:
-        written = _written_keys(text)
-        if written is None:
-            return None
-        if self._unlike < _UNLIKE_MAX:
-            columns = _columns_of_same_keys(text, written)
-            if columns is not None:
-                return Block(text, columns)
-            self._unlike += 1
-        found = _plain(text, written)
-        return Block(text, None, found) if found and all(type(each) is dict for each in found) else None
 
     def next_character(self) -> str:
         """Return the next character that is not blank without taking it, '' at the end."""
@@ -363,7 +186,7 @@ class _Reader:
         while True:
             try:
                 value: Json
-                value, end = _DECODER.raw_decode(self._text, self._at)
+                value, end = DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if len(self._text) - self._at > self._characters_max:
                     raise Stop(

@@ -63,7 +63,7 @@ _OBJECT_PROBLEM = re.compile(
 class SparkEngine:
     """The engine that is handed to stages where Spark was chosen; all but sql/reconcile and sql/accrue run on `local`.
 
-    One session a process, started by the first query. Not for use by several threads.
+    One session a process, started by the first query. Not for use by several threads at once.
     """
 
     # A query costs it a second, however few rows it has.

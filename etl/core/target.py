@@ -109,6 +109,14 @@ class Target:
     waiting_count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Flows for `etl.core.ledger.post`, in any order: the journal has its own; and how many sales wait, as above."""
+
+    flows: pa.Table
+    waiting_count: int
+
+
 def conversion_rates(engine: SqlEngine, facts: Facts) -> pa.Table:
     """Return the usable factors between the currencies each sale may need, on its own day."""
     targets = {facts.base_currency, *pc.unique(facts.cashback_rule["currency"]).to_pylist()}
@@ -187,12 +195,18 @@ def difference(engine: SqlEngine, wanted: Relation, posted: Relation) -> pa.Tabl
     return engine.run("accrue/flow", {"signed_flow": signed})
 
 
-def due(engine: SqlEngine, wanted: Target, posted: pa.Table) -> pa.Table:
-    """Return the same of sales, in any order: the journal has an order of its own."""
+def due(engine: SqlEngine, facts: Facts, posted: pa.Table, day: date) -> Due:
+    """Return what sales should have in the ledger as of `day` beyond what is posted; Stop as `target` does.
+
+    The engine then lets go of all that it kept.
+    """
+    wanted = target(engine, facts, day)
     signed = wanted.flows
     if posted.num_rows:
         signed = engine.derive("accrue/difference", {"target": signed, "posted": posted})
-    return engine.rows(engine.derive("accrue/flow", {"signed_flow": signed}))
+    flows = engine.rows(engine.derive("accrue/flow", {"signed_flow": signed}))
+    engine.release()
+    return Due(flows, wanted.waiting_count)
 
 
 def post_difference(

@@ -67,6 +67,7 @@ def test_a_partner_has_one_name_across_folders(folder: str) -> None:
         "__init__",
         "account_settings",
         "csv_rows",
+        "json_blocks",
         "json_elements",
         "xml_rows",
         "rows",

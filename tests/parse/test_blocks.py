@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from connectors.partners.csv_rows import csv_rows
-from connectors.partners.json_elements import Block, DoubledKey, array_blocks, array_elements, with_texts
+from connectors.partners.json_blocks import Block, DoubledKey, with_texts
+from connectors.partners.json_elements import array_blocks, array_elements
 from connectors.partners.rows import Broken, batches
 from etl.core.errors import Stop
 
