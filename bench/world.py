@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg
 from pydantic import SecretStr
@@ -159,8 +160,9 @@ def waiting_of(folder: Path, name: str) -> tuple[date, list[Waiting]]:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """The warehouse and the lake under a folder."""
+    """The warehouse and the lake under a folder. The warehouse is `database`, and is copied from `<database>_fresh`."""
 
+    database: ClassVar[str] = "bench"
     folder: Path
 
     @property
@@ -169,9 +171,14 @@ class House:
         return EmbeddedPostgres(self.folder / "postgres")
 
     @property
+    def fresh(self) -> str:
+        """Return the name of the database that a warehouse without deliveries is copied from."""
+        return f"{self.database}_fresh"
+
+    @property
     def url(self) -> str:
         """Return the URL of the warehouse."""
-        return self.server.url("bench")
+        return self.server.url(self.database)
 
     def installation(self) -> Installation:
         """Return the house opened for use."""
@@ -186,7 +193,7 @@ class House:
     def found(self) -> None:
         """Start the server and make what a fresh warehouse is copied from."""
         self.server.start()
-        migrate(self.server.create_database("bench_fresh"))
+        migrate(self.server.create_database(self.fresh))
 
     def build(self, answers: Answers) -> None:
         """Do that, with reference data, rates and clicks in it."""
@@ -211,13 +218,13 @@ class House:
                     copy.write_row(("click", "tracker", day, place, 0, "setup"))
             until = day_of(answers.days + PENDING_DAYS)
             cursor.execute("INSERT INTO ops.click_seal VALUES ('tracker', %s, %s)", (until, until))
-        self.server.drop_database("bench_fresh")
-        self.server.create_database("bench_fresh", template="bench")
+        self.server.drop_database(self.fresh)
+        self.server.create_database(self.fresh, template=self.database)
 
     def refresh(self) -> None:
         """Begin again: an empty lake but for the clicks, a warehouse without deliveries."""
-        self.server.drop_database("bench")
-        self.server.create_database("bench", template="bench_fresh")
+        self.server.drop_database(self.database)
+        self.server.create_database(self.database, template=self.fresh)
         for name in ("lake", "temporary", "spill"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         tracked = self.folder / "lake" / "tracked" / "click"

@@ -36,6 +36,7 @@ def test_all_stages_run_again_does_nothing_and_a_change_is_booked(
     tmp_path: Path, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(House, "server", property(lambda _: postgres))
+    monkeypatch.setattr(House, "database", "bench_world")
     answers = Answers(100, SALES, 5)
     keep_waiting(tmp_path, LOAD, answers.days, first_load(answers, tmp_path / "answers"))
     keep_waiting(tmp_path, "round-0", answers.days + 1, changed_later(answers, tmp_path / "answers", 0))
@@ -55,7 +56,7 @@ def test_all_stages_run_again_does_nothing_and_a_change_is_booked(
         context = house.installation().context("verify", datetime.combine(day, time()), "test")
         assert [check for check in verify(context, day) if not check.is_ok] == []
     finally:
-        for name in ("bench", "bench_fresh"):
+        for name in (house.database, house.fresh):
             postgres.drop_database(name)
 
 
