@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+from bench.machine import machine_facts
 from bench.measure import Timing
 
 
@@ -39,6 +40,7 @@ class Result:
                 "processor_seconds": round(self.ours.processor_seconds, 3),
                 "floor_processor_seconds": round(self.floor.processor_seconds, 3),
                 **self.notes,
+                "machine": machine_facts(),
             }
         )
 

