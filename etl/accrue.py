@@ -18,7 +18,6 @@ from etl.core.ahead import call_ahead
 from etl.core.context import Context, StageResult
 from etl.core.facts import FactReader
 from etl.core.ledger import lock_books, post_in_parts
-from etl.core.sale_range import in_parts
 from etl.core.schemas import CASHBACK_RULE, CONTRACT_TERM, PROGRAM, TEXT
 from etl.core.seen import NARROW_FROM, code_hash, has_versions, hash_of
 from etl.core.target import Due, due, read_posted
@@ -95,7 +94,7 @@ def _due(
     facts are read when it is asked for them.
     """
     facts = FactReader(context, connection)
-    for some in in_parts(connection, sales, context.engine.sales_at_once):
+    for some in facts.parts(sales):
         posted = read_posted(connection, context.entity.name, some)
         yield partial(due, context.engine, facts.of(some), posted, day)
 

@@ -5,34 +5,38 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
+from functools import partial
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from etl.core.ahead import call_ahead
 from etl.core.allocation import (
     ALLOCATION,
     SALE_OUTCOME,
     Allocated,
+    Settled,
     account_open,
     aged,
     allocated,
     breaks,
-    outcomes,
     remittance_target,
-    sale_outcomes,
+    settled,
 )
 from etl.core.approval import require_person
 from etl.core.context import Context, StageResult
 from etl.core.errors import Stop
-from etl.core.facts import read_facts
+from etl.core.facts import FactReader
 from etl.core.kept import BREAK_FOUND, OUTCOME_BREAKS, REMITTANCE_BREAKS, KeptTable, keep
 from etl.core.ledger import PostedCounts, lock_books
+from etl.core.receivable_item import Items
 from etl.core.remitted import (
     Part,
+    Remitted,
     looked_at_again,
     read_outcome_counts,
     read_outcomes_to_tell,
@@ -40,8 +44,9 @@ from etl.core.remitted import (
     remitted_now,
     write_remitted,
 )
+from etl.core.sale_range import condition_of
 from etl.core.seen import NARROW_FROM, has_versions
-from etl.core.target import Facts, post_difference, read_posted
+from etl.core.target import POSTED, Facts, post_difference, read_posted
 from etl.core.told import Told, read_told
 from etl.core.touched import touch_transactions
 from etl.core.warehouse import APPROVER, Connection, lock
@@ -62,10 +67,12 @@ _BREAKS = KeptTable(
     carried=True,
     scope=f"kind IN ({', '.join(repr(kind) for kind in REMITTANCE_BREAKS)})",
 )
-_SALE_OUTCOMES = KeptTable("ops.sale_outcome", ("sale_id", "currency"), SALE_OUTCOME, "outcomes")
+SALE_OUTCOMES = KeptTable("ops.sale_outcome", ("sale_id", "currency"), SALE_OUTCOME, "outcomes", is_typed=True)
 # Which rows a part is about, in the words of the tables that it staged.
 _OF_ACCOUNT = "partner_account IN (SELECT partner_account FROM looked_account)"
 _OF_SALE = "sale_id IN (SELECT sale_id FROM looked_sale)"
+# Of what an opening holds the document stands for the sale.
+_OF_ITEM = "sale_id IN (SELECT document_id FROM ops.receivable_item)"
 _REMITTANCE_COUNT = "SELECT count(*) FROM (SELECT DISTINCT partner_account, remittance_id FROM ops.remittance) AS r"
 
 OUTCOMES = ("paid", "short", "over", "carried", "unpaid", "written_off")
@@ -108,24 +115,20 @@ def remit(context: Context, day: date, *, is_whole: bool = False, narrow_from: i
         is_oldest_first = configuration.entity.lump_sums == "oldest_first"
         part = None if is_whole else looked_at_again(connection, before, now, is_oldest_first=is_oldest_first)
         sales, accounts = (None, None) if part is None else (part.sales, part.accounts)
-        facts = read_facts(context, connection, sales)
         told = read_told(connection, configuration, accounts)
-        if sales is not None:
-            told = replace(told, write_off=_of_sales(told.write_off, sales))
-        made = allocated(engine, facts, told, day)
-        found = sale_outcomes(engine, facts, told, made, configuration)
+        reader = FactReader(context, connection)
+        made = allocated(engine, partial(reader.unpaid, sales), told, day)
         changed = keep(context, connection, _of_part(_ALLOCATIONS, part, _OF_ACCOUNT), made.allocation, day)
         touch_transactions(connection, changed.told)
-        if now is not None:
-            keep(context, connection, _of_part(_SALE_OUTCOMES, part, _OF_SALE), found, day)
+        found = _settle(context, connection, _settled_parts(context, reader, told, made, part, day), day, now)
         remittance_count = _count(connection, _REMITTANCE_COUNT)
         is_told = remittance_count > 0
-        of_all = _of_all_sales(context, connection, found, part, day, is_told=is_told)
+        of_all = _of_all_sales(context, connection, found.outcome, day, is_told=is_told)
         late = aged(engine, of_all.told, of_all.left, configuration, day)
         open_breaks = _keep_breaks(context, connection, breaks(engine, told, made, late, is_told=is_told), part, day)
-        paid = _post_remittances(context, connection, facts, told, made, part)
+        paid = _post_remittances(context, connection, reader.shared, told, made, part)
         written_off = read_posted_write_offs(connection, entity, sales)
-        given_up = post_difference(context, connection, "write_off", made.write_off, written_off)
+        given_up = post_difference(context, connection, "write_off", found.write_off, written_off)
         write_remitted(connection, entity, before, now, context.run_id)
     counts = (
         ("remittances", remittance_count),
@@ -134,9 +137,70 @@ def remit(context: Context, day: date, *, is_whole: bool = False, narrow_from: i
         ("postings", paid.postings + given_up.postings),
         *((name, of_all.counts[name]) for name in OUTCOMES),
         ("open_breaks", open_breaks),
-        ("looked_at", facts.sale.num_rows),
+        ("looked_at", found.sale_count),
     )
     return StageResult("remit", entity, counts, _note(of_all.counts))
+
+
+@dataclass(frozen=True, slots=True)
+class _SomeSettled:
+    """What came of remittances for some sales, how many they are, and the condition of their rows of outcomes."""
+
+    settled: Settled
+    sale_count: int
+    scope: str
+
+
+def _settled_parts(
+    context: Context, reader: FactReader, told: Told, made: Allocated, part: Part | None, day: date
+) -> Iterator[Callable[[], _SomeSettled]]:
+    """Yield what finds out what came of remittances for some sales at a time, and last for what an opening holds.
+
+    What is in hand is bounded, however many sales there are.
+    """
+
+    def of_some(facts: Facts, items: Items, scope: str) -> _SomeSettled:
+        found = settled(context.engine, facts, replace(told, items=items), made, context.configuration, day)
+        context.engine.release()
+        return _SomeSettled(found, facts.sale.num_rows, scope)
+
+    for some in reader.parts(None if part is None else part.sales):
+        scope = f"{condition_of(reader.connection, 'sale_id', some)} AND NOT {_OF_ITEM}"
+        yield partial(of_some, reader.of(some, is_paid=False), Items(), scope)
+    if told.items.item.num_rows:
+        yield partial(of_some, reader.shared, told.items, _OF_ITEM if part is None else f"{_OF_ITEM} AND {_OF_SALE}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Of all sales looked at: how many, what write-offs should have in the ledger, and outcomes that are not kept."""
+
+    sale_count: int
+    write_off: pa.Table
+    outcome: pa.Table | None
+
+
+def _settle(
+    context: Context,
+    connection: Connection,
+    parts: Iterator[Callable[[], _SomeSettled]],
+    day: date,
+    now: Remitted | None,
+) -> _Found:
+    """Keep the outcomes of sales, some at a time, or return them where there are too few for that (`now` is None).
+
+    Those of the next sales are worked out while those of the last are written.
+    """
+    sale_count, lost, outcome = 0, [POSTED.empty_table()], [SALE_OUTCOME.empty_table()]
+    with closing(call_ahead(parts)) as found:
+        for each in found:
+            sale_count += each.sale_count
+            lost.append(each.settled.write_off)
+            if now is None:
+                outcome.append(each.settled.outcome)
+            else:
+                keep(context, connection, replace(SALE_OUTCOMES, scope=each.scope), each.settled.outcome, day)
+    return _Found(sale_count, pa.concat_tables(lost), pa.concat_tables(outcome) if now is None else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +213,11 @@ class _Outcomes:
 
 
 def _of_all_sales(
-    context: Context, connection: Connection, found: pa.Table, part: Part | None, day: date, *, is_told: bool
+    context: Context, connection: Connection, found: pa.Table | None, day: date, *, is_told: bool
 ) -> _Outcomes:
-    """Return what there is to say of all sales, of which `found` are the outcomes of those that were looked at."""
+    """Return what there is to say of all sales, whose outcomes are `found`, or are kept in the warehouse."""
     counts: Counter[str] = Counter()
-    if part is None:
+    if found is not None:
         counts.update({row["values"]: row["counts"] for row in found["outcome"].value_counts().to_pylist()})
         return _Outcomes(counts, account_open(context.engine, found), found)
     counted = read_outcome_counts(connection)
@@ -191,10 +255,6 @@ def _of_part(target: KeptTable, part: Part | None, scope: str) -> KeptTable:
     return target if part is None else replace(target, scope=f"({target.scope}) AND ({scope})")
 
 
-def _of_sales(table: pa.Table, sales: Sequence[str]) -> pa.Table:
-    return table.filter(pc.is_in(table["sale_id"], pa.array(sales, table.schema.field("sale_id").type)))
-
-
 def _note(counts: Counter[str]) -> str:
     told = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in OUTCOMES if counts[name])
     return f"approved sales: {told}" if told else "no sale is approved yet"
@@ -210,12 +270,15 @@ class Ageing:
 
 def ageing(context: Context, day: date) -> Ageing:
     """Return what partners owe of approved commission as of `day`, aged from the day it was due; writes nothing."""
+    engine = context.engine
     with context.warehouse.transaction() as connection:
-        facts = read_facts(context, connection)
         told = read_told(connection, context.configuration)
-    made = allocated(context.engine, facts, told, day)
-    outcome = outcomes(context.engine, facts, told, made, context.configuration, day)
-    return Ageing(outcome, context.engine.run("remit/ageing", {"outcome": outcome}))
+        reader = FactReader(context, connection)
+        made = allocated(engine, reader.unpaid, told, day)
+        parts = _settled_parts(context, reader, told, made, None, day)
+        found = pa.concat_tables([each().settled.outcome for each in parts])
+    outcome = aged(engine, found, account_open(engine, found), context.configuration, day)
+    return Ageing(outcome, engine.run("remit/ageing", {"outcome": outcome}))
 
 
 def decide(context: Context, decision: Decision) -> str:

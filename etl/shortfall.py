@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from etl.core.context import Context
 from etl.core.engine import Relation
-from etl.core.facts import read_facts
+from etl.core.facts import FactReader
 from etl.core.period import next_month, require_month
 from etl.core.safe_csv import Cell, csv_bytes
 from etl.core.schemas import INSTANT, TEXT
-from etl.core.target import contracted, row_states, row_terms
+from etl.core.target import Facts, contracted, row_states, row_terms
 from etl.core.warehouse import Connection, fetch
 
 _T = TypeVar("_T")
@@ -124,19 +124,23 @@ def shortfall(context: Context, day: date, account: str | None = None, starts_on
     if account is not None:
         context.configuration.account(account)
     with context.warehouse.transaction() as connection:
-        found = _compared(context, connection, day, account, starts_on)
-        short = [row for row in found if row["shortfall"] is not None]
+        compared_count, short = 0, list[dict[str, object]]()
+        reader = FactReader(context, connection)
+        for some in reader.parts():
+            found = _compared(context, reader.of(some), day, account, starts_on)
+            compared_count += len(found)
+            short += [row for row in found if row["shortfall"] is not None]
+            context.engine.release()
         evidence = _evidence(connection, [str(row["sale_id"]) for row in short])
     sales = sorted(
         (_short_sale(row, evidence[row["sale_id"]]) for row in short), key=lambda each: (-each.shortfall, each.sale_id)
     )
-    return Shortfall(len(found), _by_program(sales), tuple(sales))
+    return Shortfall(compared_count, _by_program(sales), tuple(sales))
 
 
 def _compared(
-    context: Context, connection: Connection, day: date, account: str | None, starts_on: date | None
+    context: Context, facts: Facts, day: date, account: str | None, starts_on: date | None
 ) -> list[dict[str, object]]:
-    facts = read_facts(context, connection)
     terms = row_terms(context.engine, facts)
     states = row_states(context.engine, facts, day)
     relations: dict[str, Relation] = {

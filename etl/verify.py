@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -13,17 +13,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.core.adjustment import adjustment_target
-from etl.core.allocation import ALLOCATION, allocated, outcomes, remittance_target
+from etl.core.allocation import ALLOCATION, Allocated, allocated, remittance_target, settled
 from etl.core.closed_books import closed_month_faults, read_chain
 from etl.core.context import Context
 from etl.core.debts import read_written_off, write_off_target
 from etl.core.engine import Relation, register
 from etl.core.errors import Stop
-from etl.core.facts import read_facts
+from etl.core.facts import FactReader
 from etl.core.hash_chain import chain_of_books
 from etl.core.ledger import ENTRY, POSTING, lock_books, read_accounts
 from etl.core.money import member_asset
 from etl.core.opening import opening_target
+from etl.core.receivable_item import Items
 from etl.core.schemas import TEXT
 from etl.core.target import Facts, difference, read_posted, target
 from etl.core.told import Told, read_told
@@ -107,12 +108,8 @@ def verify(context: Context, day: date, kept: Sequence[EntryHash] = ()) -> list[
     entity = context.entity.name
     with context.warehouse.transaction() as connection:
         lock_books(connection, entity)
-        facts = read_facts(context, connection)
-        wanted = target(context.engine, facts, day)
-        differing = difference(context.engine, wanted.flows, read_posted(connection, entity))
+        sales = _of_sales(context, connection, day)
         money = _Money(
-            facts,
-            read_told(connection, context.configuration),
             fetch(connection, _ALLOCATIONS, ALLOCATION),
             read_posted(connection, entity, kind="remittance"),
             fetch(connection, _OVER, pa.schema([("sale_id", TEXT)])),
@@ -132,8 +129,8 @@ def verify(context: Context, day: date, kept: Sequence[EntryHash] = ()) -> list[
         payouts = fetch(connection, _PAYOUTS, _PAYOUT, (entity,))
         parses = fetch(connection, _PARSES, _PARSE)
         closed = closed_month_faults(connection, entity)
-    checks = [_none("posted = target for every document, account and day", differing, "document_id")]
-    checks += _remittances(context, money, day)
+    checks = [_none("posted = target for every document, account and day", sales.differing, "document_id")]
+    checks += _remittances(context, sales, money)
     checks.append(_none("posted = target for every opening", opened, "document_id"))
     checks.append(_none("posted = target for every adjustment", adjusted, "document_id"))
     checks.append(_none("posted = target for every write-off of a member's debt", forgiven, "document_id"))
@@ -168,23 +165,57 @@ def verify(context: Context, day: date, kept: Sequence[EntryHash] = ()) -> list[
 
 
 @dataclass(frozen=True, slots=True)
-class _Money:
-    facts: Facts
+class _Sales:
+    """What follows from the facts of all sales: what should be posted and is not, what is given up, who paid too much.
+
+    `over` are ids of sales that are paid for more than they are worth.
+    """
+
     told: Told
+    made: Allocated
+    shared: Facts
+    differing: pa.Table
+    write_off: pa.Table
+    over: list[str]
+
+
+def _of_sales(context: Context, connection: Connection, day: date) -> _Sales:
+    """Return what follows from the facts of sales, of which some are in hand at a time."""
+    engine, entity = context.engine, context.entity.name
+    reader, told = FactReader(context, connection), read_told(connection, context.configuration)
+    made = allocated(engine, reader.unpaid, told, day)
+    differing, lost, over = list[pa.Table](), list[pa.Table](), list[str]()
+
+    def settle(facts: Facts, told: Told) -> None:
+        found = settled(engine, facts, told, made, context.configuration, day)
+        lost.append(found.write_off)
+        over.extend(found.outcome.filter(pc.equal(found.outcome["outcome"], "over"))["sale_id"].to_pylist())
+
+    for some in reader.parts():
+        facts = reader.of(some)
+        posted = read_posted(connection, entity, some)
+        differing.append(difference(engine, target(engine, facts, day).flows, posted))
+        settle(facts, replace(told, items=Items()))
+        engine.release()
+    settle(reader.shared, told)
+    return _Sales(told, made, reader.shared, pa.concat_tables(differing), pa.concat_tables(lost), over)
+
+
+@dataclass(frozen=True, slots=True)
+class _Money:
     stored: pa.Table
     posted: pa.Table
     over: pa.Table
     written_off: pa.Table
 
 
-def _remittances(context: Context, money: _Money, day: date) -> Iterator[Check]:
+def _remittances(context: Context, sales: _Sales, money: _Money) -> Iterator[Check]:
     """Yield the checks of what partners paid: allocated as it should be, posted as allocated, nothing left unseen."""
-    engine = context.engine
-    made = allocated(engine, money.facts, money.told, day)
-    wanted = remittance_target(engine, money.facts, money.told, made)
+    engine, made = context.engine, sales.made
+    wanted = remittance_target(engine, sales.shared, sales.told, made)
     differing = difference(engine, wanted, money.posted)
     yield _none("posted = target for every remittance", differing, "document_id")
-    lost = difference(engine, made.write_off, money.written_off)
+    lost = difference(engine, sales.write_off, money.written_off)
     yield _none("posted = target for every write-off of commission", lost, "document_id")
     with engine.connect() as connection:
         for name, table in (("made", made.allocation), ("stored", money.stored)):
@@ -197,16 +228,14 @@ def _remittances(context: Context, money: _Money, day: date) -> Iterator[Check]:
     yield _none("what remittances pay is what follows from them", stale, "remittance_id")
     relations: dict[str, Relation] = {
         "standing": made.standing,
-        "remittance_line": money.told.line,
+        "remittance_line": sales.told.line,
         "allocation": money.stored,
         "posted": money.posted,
     }
     for row in engine.run("ledger/remittance_tie", relations).to_pylist():
         name = f"received = allocated + clearing of {row['partner_account']} in {row['currency']} (in 1/10,000)"
         yield _equal(name, row["told_minor"], row["booked_minor"])
-    outcome = outcomes(engine, money.facts, money.told, made, context.configuration, day)
-    over = set(outcome.filter(pc.equal(outcome["outcome"], "over"))["sale_id"].to_pylist())
-    unseen = pa.table({"sale_id": pa.array(sorted(over - set(money.over["sale_id"].to_pylist())), TEXT)})
+    unseen = pa.table({"sale_id": pa.array(sorted(set(sales.over) - set(money.over["sale_id"].to_pylist())), TEXT)})
     yield _none("no sale is paid for more than it is worth without a break", unseen, "sale_id")
 
 

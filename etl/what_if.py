@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -20,7 +20,7 @@ from etl.core.context import Context
 from etl.core.correction import Proposal, differing_rows, propose, table_of, write_correction
 from etl.core.engine import query_text
 from etl.core.errors import Stop
-from etl.core.facts import read_facts
+from etl.core.facts import FactReader
 from etl.core.ledger import booked_days
 from etl.core.money import Asset, from_minor, member_asset
 from etl.core.period import closed_through, locked_months, period_states
@@ -103,42 +103,42 @@ def of_proposal(context: Context, connection: Connection, day: date, proposal: P
 
     What is needed to look is taken back before this returns.
     """
-    facts = read_facts(context, connection)
+    reader = FactReader(context, connection)
     with connection.transaction(force_rollback=True):
         connection.execute(f"SET LOCAL ROLE {APPROVER}")
         propose(connection, context, proposal, _NOBODY_YET, "to look", "0" * 64)
-        changed = _in_force(connection, facts)
-    return _effect(context, connection, day, facts, changed)
+        changed = _in_force(connection, reader.shared)
+    return _effect(context, connection, day, reader, changed)
 
 
 def of_file(context: Context, day: date, path: Path, from_at: datetime) -> Effect:
     """Return the effect of the rules or terms of a CSV, if they were in force for clicks from an instant on."""
     relation = table_of(path)
     with context.warehouse.transaction() as connection:
-        facts = read_facts(context, connection)
+        reader = FactReader(context, connection)
         with connection.transaction(force_rollback=True):
             connection.execute(f"SET LOCAL ROLE {APPROVER}")
             rows = differing_rows(connection, path, relation)
             correction_id = write_correction(connection, context, path, relation, rows, _NOBODY_YET)
             propose(connection, context, Proposal(correction_id, from_at), _NOBODY_YET, "to look", "0" * 64)
-            changed = _in_force(connection, facts)
-        return _effect(context, connection, day, facts, changed)
+            changed = _in_force(connection, reader.shared)
+        return _effect(context, connection, day, reader, changed)
 
 
 def of_tolerance(context: Context, day: date, amount: Decimal | None, share: Decimal | None) -> Effect:
     """Return the effect of other tolerances for commission that differs from the contract, at every account."""
     with context.warehouse.transaction() as connection:
-        facts = read_facts(context, connection)
+        reader = FactReader(context, connection)
         rows = [
             {
                 "partner_account": row["partner_account"],
                 "amount": row["amount"] if amount is None else amount,
                 "share": row["share"] if share is None else share,
             }
-            for row in facts.commission_tolerance.to_pylist()
+            for row in reader.shared.commission_tolerance.to_pylist()
         ]
-        changed = replace(facts, commission_tolerance=pa.Table.from_pylist(rows, schema=COMMISSION_TOLERANCE))
-        return _effect(context, connection, day, facts, changed)
+        tolerance = pa.Table.from_pylist(rows, schema=COMMISSION_TOLERANCE)
+        return _effect(context, connection, day, reader, replace(reader.shared, commission_tolerance=tolerance))
 
 
 def of_payout_threshold(context: Context, day: date, bank: Bank, threshold_minor: int) -> PayoutEffect:
@@ -158,20 +158,29 @@ def _in_force(connection: Connection, facts: Facts) -> Facts:
     return replace(facts, cashback_rule=rules, contract_term=terms)
 
 
-def _effect(context: Context, connection: Connection, day: date, facts: Facts, changed: Facts) -> Effect:
+def _effect(context: Context, connection: Connection, day: date, reader: FactReader, changed: Facts) -> Effect:
+    """Return what would change if what sales share were `changed`; some sales are in hand at a time."""
     engine, entity = context.engine, context.entity.name
-    now, then = target(engine, facts, day).flows, target(engine, changed, day).flows
-    flows = difference(engine, then, now)
-    behind = difference(engine, now, read_posted(connection, entity))
+    before, after, parts, behind_count = Counter[tuple[str, str]](), Counter[tuple[str, str]](), list[pa.Table](), 0
+    for some in reader.parts():
+        facts = reader.of(some)
+        other = replace(changed, version=facts.version, sale=facts.sale, payment=facts.payment)
+        now, then = (engine.rows(target(engine, each, day).flows) for each in (facts, other))
+        before.update(_balances(now))
+        after.update(_balances(then))
+        parts.append(difference(engine, then, now))
+        behind_count += difference(engine, now, read_posted(connection, entity, some)).num_rows
+        engine.release()
+    flows = pa.concat_tables(parts)
     states = period_states(connection, entity)
     days = pc.unique(flows["effective_for"]).to_pylist()
     booked = booked_days(days, locked_months(states, "sale"), closed_through(states))
     return Effect(
         hash=_hash(flows),
-        figures=(*_figures(_balances(now), _balances(then)), *_cash(connection, entity, _balances(flows))),
+        figures=(*_figures(before, after), *_cash(connection, entity, _balances(flows))),
         members=_members(flows),
         postings=_postings(flows, booked),
-        behind_count=behind.num_rows,
+        behind_count=behind_count,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -14,11 +14,11 @@ from etl.core.configuration import Configuration
 from etl.core.engine import DoesNotFit, Parameter, Relation, SqlEngine
 from etl.core.errors import Stop
 from etl.core.exchange import currency_units, usable_rates
-from etl.core.receivable_item import Items
+from etl.core.money import PARTNER_SCALE, exponent
 from etl.core.schemas import TEXT
 from etl.core.target import PAYMENT, POSTED, Facts, row_states
 from etl.core.told import Told
-from etl.core.write_off import given_up, write_off_target, written
+from etl.core.write_off import GIVEN_UP, given_up, write_off_target, written
 
 ALLOCATION = pa.schema(
     [
@@ -66,59 +66,82 @@ _PROMISE = pa.schema([("partner_account", TEXT), ("transaction_id", TEXT), ("due
 
 @dataclass(frozen=True, slots=True)
 class Allocated:
-    """What came of it: remittances as they stand, what each line pays, the same by sale, and the states of all rows.
+    """What remittances pay: each as it stands, what lines pay that name something, and that with what sums pay.
 
-    `write_off` is what write-offs should have in the ledger, as signed flows (schema POSTED). States stay with the
-    engine where nothing but its queries asks for them.
+    `promise` is when what is told and not received is due, by the transactions its lines name.
     """
 
     standing: pa.Table
+    direct: pa.Table
     allocation: pa.Table
+    promise: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of it for some sales: what they are paid, what is approved against that, and what is given up.
+
+    `payment` has schema PAYMENT, `outcome` SALE_OUTCOME; `write_off` are signed flows (schema POSTED).
+    """
+
     payment: pa.Table
-    row_state: Relation
+    outcome: pa.Table
     write_off: pa.Table
 
 
-def allocated(engine: SqlEngine, facts: Facts, told: Told, day: date) -> Allocated:
+def allocated(engine: SqlEngine, parts: Callable[[], Iterable[Facts]], told: Told, day: date) -> Allocated:
     """Return what remittances pay as of `day`; a function of the facts, whatever came first.
 
     Lines that name a transaction or a payment pay it. Then, in the order their money came, lump sums pay what sums to
     them. Last, where the house or a person says so, money that nothing fits pays the oldest. What a person wrote off is
-    paid only by name. `facts.payment` is not read: what is paid follows from the remittances alone. What an opening
-    holds of a partner's debt is paid like a sale that was approved on the day of the opening.
+    paid only by name. What an opening holds of a partner's debt is paid like a sale that was approved on the day of the
+    opening. Facts of sales are asked for only if there are lump sums, in one part or more: of all sales of their
+    accounts. Their payments are not read, as what is paid follows from the remittances alone.
     """
-    currencies = [pc.unique(each["currency"]).to_pylist() for each in (told.remittance, facts.version, told.items.item)]
-    units = currency_units({currency for each in currencies for currency in each})
+    currencies = [pc.unique(each["currency"]).to_pylist() for each in (told.remittance, told.line)]
     relations: dict[str, Relation] = {
         "remittance": told.remittance,
         "remittance_line": told.line,
         "remittance_decision": told.decision,
         "known_row": told.known_row,
         "referenced_row": told.referenced_row,
-        "currency_unit": units,
+        "currency_unit": currency_units({currency for each in currencies for currency in each}),
     }
     standing = relations["standing"] = engine.run("remit/standing", relations)
     direct = engine.run("remit/direct", relations).cast(ALLOCATION)
-    payment = _payments(engine, facts, direct)
-    found = row_states(engine, replace(facts, payment=payment), day)
     lumps = list(_lump_sums(standing, told, direct))
-    if not lumps and not told.items.item.num_rows:
-        lost = write_off_target(engine, facts, told.write_off, found, payment)
-        return Allocated(standing, direct, payment, found, lost)
-    states = engine.table(found)
-    of_items = told.items.states(states.schema)
-    with_items = told.items.added_to(facts)
-    whole = direct
-    if lumps:
-        told_states = _as_told(engine, replace(facts, payment=payment), states, told.late_row, day)
-        told_states = pa.concat_tables([told_states, of_items])
-        closed = given_up(told.write_off, told_states)
-        whole = _allocate_lumps(engine, told_states, units, lumps, direct, told.items, closed)
-    if lumps or of_items.num_rows:
-        payment = _payments(engine, with_items, whole)
-    rows = pa.concat_tables([states, of_items])
-    lost = write_off_target(engine, facts, told.write_off, rows, payment)
-    return Allocated(standing, whole, payment, rows, lost)
+    whole = _allocate_lumps(engine, parts(), told, direct, lumps, day) if lumps else direct
+    return Allocated(standing, direct, whole, _promises(standing, told.line))
+
+
+def settled(
+    engine: SqlEngine, facts: Facts, told: Told, made: Allocated, configuration: Configuration, day: date
+) -> Settled:
+    """Return what came of the remittances for the sales of `facts`, and for what of an opening is `told`."""
+    named = payment = _payments(engine, facts, made.direct)
+    states = row_states(engine, replace(facts, payment=named), day)
+    with_items = facts
+    if told.items.item.num_rows:
+        with_items = told.items.added_to(facts)
+        of_sales = engine.table(states)
+        states = pa.concat_tables([of_sales, told.items.states(of_sales.schema)])
+    if with_items is not facts or made.allocation is not made.direct:
+        payment = _payments(engine, with_items, made.allocation)
+    of_sales = pc.is_in(told.write_off["sale_id"], pc.unique(facts.sale["sale_id"]))
+    lost = write_off_target(engine, facts, told.write_off.filter(of_sales), states, payment)
+    relations: dict[str, Relation] = {
+        "row_state": states,
+        "sale": with_items.sale,
+        "payment": payment,
+        "written": written(lost),
+        "promise": made.promise,
+        "account_term": _account_terms(configuration),
+        "currency_unit": currency_units(
+            {*pc.unique(with_items.version["currency"]).to_pylist(), *pc.unique(payment["currency"]).to_pylist()}
+        ),
+    }
+    outcome = engine.run("remit/sale_outcome", relations).cast(SALE_OUTCOME)
+    return Settled(payment, outcome, lost)
 
 
 def remittance_target(engine: SqlEngine, facts: Facts, told: Told, made: Allocated) -> pa.Table:
@@ -148,28 +171,6 @@ def rates_of_receipt(remittance: Mapping[str, Any], base_currency: str) -> set[t
     return {(on, currency, of_bank), (on, currency, base_currency), (on, of_bank, base_currency)}
 
 
-def sale_outcomes(
-    engine: SqlEngine, facts: Facts, told: Told, made: Allocated, configuration: Configuration
-) -> pa.Table:
-    """Return what is approved against what was paid of every sale (sql/remit/sale_outcome.sql; schema SALE_OUTCOME).
-
-    What an opening holds is one, too: its document stands for the sale.
-    """
-    facts = told.items.added_to(facts)
-    relations: dict[str, Relation] = {
-        "row_state": made.row_state,
-        "sale": facts.sale,
-        "payment": made.payment,
-        "written": written(made.write_off),
-        "promise": _promises(made.standing, told.line),
-        "account_term": _account_terms(configuration),
-        "currency_unit": currency_units(
-            {*pc.unique(facts.version["currency"]).to_pylist(), *pc.unique(made.payment["currency"]).to_pylist()}
-        ),
-    }
-    return engine.run("remit/sale_outcome", relations).cast(SALE_OUTCOME)
-
-
 def account_open(engine: SqlEngine, found: pa.Table) -> pa.Table:
     """Return what each account leaves open in all of the sales `found` (schema ACCOUNT_OPEN)."""
     return engine.run("remit/account_open", {"sale_outcome": found}).cast(ACCOUNT_OPEN)
@@ -184,14 +185,6 @@ def aged(engine: SqlEngine, found: pa.Table, whole_open: pa.Table, configuration
         "currency_unit": currency_units(pc.unique(found["currency"]).to_pylist()),
     }
     return engine.run("remit/outcome", relations, {"day": day})
-
-
-def outcomes(
-    engine: SqlEngine, facts: Facts, told: Told, made: Allocated, configuration: Configuration, day: date
-) -> pa.Table:
-    """Return the outcome of every sale, with its age as of `day` (sql/remit/outcome.sql)."""
-    found = sale_outcomes(engine, facts, told, made, configuration)
-    return aged(engine, found, account_open(engine, found), configuration, day)
 
 
 def _account_terms(configuration: Configuration) -> pa.Table:
@@ -277,28 +270,42 @@ def _as_told(engine: SqlEngine, facts: Facts, states: pa.Table, late_row: pa.Tab
     return pa.concat_tables([states.filter(pc.invert(is_late)), late_states])
 
 
+def _told_states(
+    engine: SqlEngine, parts: Iterable[Facts], told: Told, direct: pa.Table, day: date
+) -> Iterator[pa.Table]:
+    """Yield the states of some rows at a time by when the partner knew of them, last those of what an opening holds."""
+    for facts in parts:
+        paid = replace(facts, payment=_payments(engine, facts, direct))
+        states = engine.table(row_states(engine, paid, day))
+        yield _as_told(engine, paid, states, told.late_row, day)
+        engine.release()
+    yield told.items.states(states.schema)
+
+
 def _allocate_lumps(
-    engine: SqlEngine,
-    states: pa.Table,
-    units: pa.Table,
-    lumps: list[_LumpSum],
-    direct: pa.Table,
-    items: Items,
-    closed: pa.Table,
+    engine: SqlEngine, parts: Iterable[Facts], told: Told, direct: pa.Table, lumps: list[_LumpSum], day: date
 ) -> pa.Table:
-    """Return `direct` and what each lump sum pays of what those before it left and nobody had written off."""
-    changes = engine.run("remit/transaction_change", {"row_state": states})
-    unit_of = dict(zip(units["currency"].to_pylist(), units["unit_minor"].to_pylist(), strict=True))
+    """Return `direct` and what each lump sum pays of what those before it left and nobody had written off.
+
+    Of all sales what is kept is a row for each day on which the approved commission of a transaction changed.
+    """
+    accounts = pa.array(sorted({lump.partner_account for lump in lumps}), TEXT)
+    changes, closed = [], [GIVEN_UP.empty_table()]
+    for states in _told_states(engine, parts, told, direct, day):
+        closed.append(given_up(told.write_off, states))
+        found = engine.run("remit/transaction_change", {"row_state": states})
+        changes.append(found.filter(pc.is_in(found["partner_account"], accounts)))
+    relations: dict[str, Relation] = {
+        "transaction_change": pa.concat_tables(changes),
+        "given_up": pa.concat_tables(closed),
+    }
     whole = direct
     for lump in lumps:
-        relations: dict[str, Relation] = {
-            "transaction_change": changes,
-            "allocation": items.paid_by(whole),
-            "given_up": closed,
-        }
+        relations["allocation"] = told.items.paid_by(whole)
         paid = None
         if lump.period_from is not None and lump.period_until is not None:
-            named: dict[str, Parameter] = {"period_from": lump.period_from, "unit_minor": unit_of[lump.currency]}
+            unit_minor = 10 ** (PARTNER_SCALE - exponent(lump.currency))
+            named: dict[str, Parameter] = {"period_from": lump.period_from, "unit_minor": unit_minor}
             paid = _paid_by(engine, "remit/lump", relations, lump, lump.period_until, named)
         if (paid is None or not paid.num_rows) and lump.is_oldest_first:
             paid = _paid_by(engine, "remit/oldest", relations, lump, lump.received_on + timedelta(days=1), {})

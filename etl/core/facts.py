@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from etl.core.context import Context
 from etl.core.errors import Stop
-from etl.core.sale_range import ALL, Some, is_among
+from etl.core.sale_range import Some, in_parts, is_among
 from etl.core.schemas import CASHBACK_RULE, CONTRACT_TERM, FX_RATE, PROGRAM, TEXT
 from etl.core.target import (
     ACCOUNT_SETTING,
@@ -27,7 +27,10 @@ _SALE_ID = pa.schema([("sale_id", TEXT)])
 
 
 class FactReader:
-    """What all sales share, read once, and the facts of some of them whenever they are asked for."""
+    """What all sales share, read once, and the facts of some of them whenever they are asked for.
+
+    `shared` are facts without sales.
+    """
 
     def __init__(self, context: Context, connection: Connection) -> None:
         accounts = context.configuration.accounts
@@ -40,11 +43,11 @@ class FactReader:
             for account in accounts
             for program, payable_on in sorted(account.program_payable_on.items())
         ]
-        self._connection = connection
+        self.connection, self._sales_at_once = connection, context.engine.sales_at_once
         # What an opening holds is not counted a second time.
         opened = fetch(connection, "SELECT sale_id FROM ops.sale_in_opening ORDER BY sale_id", _SALE_ID)
         self._opened = opened["sale_id"]
-        self._shared = Facts(
+        self.shared = Facts(
             version=VERSION_FACT.empty_table(),
             sale=SALE_FACT.empty_table(),
             program=_all(connection, "ref.program", PROGRAM),
@@ -57,33 +60,47 @@ class FactReader:
             program_setting=pa.Table.from_pylist(programs, schema=PROGRAM_SETTING),
         )
 
-    def of(self, some: Some) -> Facts:
-        """Return the facts of those of some sales that no opening holds; Stop if an account is not configured."""
+    def parts(self, sales: Sequence[str] | None = None) -> Iterator[Some]:
+        """Yield all sales, or the named ones, as many at a time as are worth the engine's while."""
+        return in_parts(self.connection, sales, self._sales_at_once)
+
+    def unpaid(self, sales: Sequence[str] | None = None) -> Iterator[Facts]:
+        """Yield facts without payments of all sales, or of the named ones, some at a time, and last `shared`.
+
+        So there is a part even where there are no sales.
+        """
+        yield from (self.of(some, is_paid=False) for some in self.parts(sales))
+        yield self.shared
+
+    def of(self, some: Some, *, is_paid: bool = True) -> Facts:
+        """Return the facts of those of some sales that no opening holds; Stop if an account is not configured.
+
+        Payments are left out unless `is_paid`, for those who find out what is paid.
+        """
         sale = self._read("ops.sale", SALE_FACT, some)
-        configured = self._shared.account_setting["partner_account"].to_pylist()
+        configured = self.shared.account_setting["partner_account"].to_pylist()
         if unknown := set(pc.unique(sale["partner_account"]).to_pylist()) - set(configured):
             raise Stop(
                 f"sales of accounts that are not configured: {', '.join(sorted(unknown))}: put"
                 " config/partners/<name>.yaml back; without it their books would be taken to zero"
             )
+        version = self._read("ops.transaction_version", VERSION_FACT, some)
+        payment = self._payments(some) if is_paid else PAYMENT.empty_table()
+        return replace(self.shared, version=version, sale=sale, payment=payment)
+
+    def _payments(self, some: Some) -> pa.Table:
         is_some, parameters = is_among("v.sale_id", some)
         is_paid, _ = is_among("o.sale_id", some)
-        payments = fetch(self._connection, _PAYMENTS.format(is_some=is_some, is_paid=is_paid), PAYMENT, parameters)
-        version = self._read("ops.transaction_version", VERSION_FACT, some)
-        return replace(self._shared, version=version, sale=sale, payment=self._without_opened(payments))
+        query = _PAYMENTS.format(is_some=is_some, is_paid=is_paid)
+        return self._without_opened(fetch(self.connection, query, PAYMENT, parameters))
 
     def _read(self, table: str, schema: pa.Schema, some: Some) -> pa.Table:
         which, parameters = is_among("sale_id", some)
         query = f"SELECT {', '.join(schema.names)} FROM {table} WHERE {which}"
-        return self._without_opened(fetch(self._connection, query, schema, parameters))
+        return self._without_opened(fetch(self.connection, query, schema, parameters))
 
     def _without_opened(self, table: pa.Table) -> pa.Table:
         return table.filter(pc.invert(pc.is_in(table["sale_id"], self._opened))) if len(self._opened) else table
-
-
-def read_facts(context: Context, connection: Connection, sales: Sequence[str] | None = None) -> Facts:
-    """Return the facts of all sales that no opening holds, or of the named ones."""
-    return FactReader(context, connection).of(ALL if sales is None else sales)
 
 
 def _all(connection: Connection, table: str, schema: pa.Schema) -> pa.Table:

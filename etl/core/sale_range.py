@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import psycopg
+
 from etl.core.warehouse import Connection
 
 
@@ -31,6 +33,12 @@ def is_among(column: str, some: Some) -> tuple[str, dict[str, object]]:
             conditions.append(f"{column} {sign} %({name})s")
             parameters[name] = bound
     return " AND ".join(conditions), parameters
+
+
+def condition_of(connection: Connection, column: str, some: Some) -> str:
+    """Return the same condition with its parameters written out."""
+    condition, parameters = is_among(column, some)
+    return psycopg.ClientCursor(connection).mogrify(condition, parameters)
 
 
 def in_parts(connection: Connection, sales: Sequence[str] | None, count: int) -> Iterator[Some]:

@@ -29,6 +29,7 @@ from etl.what_if import Effect, of_file, of_payout_threshold, of_proposal, of_to
 from tests.accrue import naive
 from tests.accrue.books import BEGIN, balances, book, context, read, rule, sale, term, version, world, write
 from tests.accrue.naive import Rule, World
+from tests.engine import A_FEW_AT_ONCE
 
 DAY = date(2026, 3, 20)
 MARCH = datetime.fromisoformat("2026-03-01T00:00")
@@ -74,8 +75,12 @@ def told(folder: Path, *rules: Rule) -> Path:
 
 
 def effect(here: Context, proposal: Proposal) -> Effect:
+    """Return the effect of all sales at once, which is the same a few at a time."""
     with here.warehouse.transaction() as connection:
-        return of_proposal(here, connection, DAY, proposal)
+        whole = of_proposal(here, connection, DAY, proposal)
+        parts = of_proposal(replace(here, engine=A_FEW_AT_ONCE), connection, DAY, proposal)
+    assert (parts.hash, parts.figures, parts.members) == (whole.hash, whole.figures, whole.members)
+    return whole
 
 
 def say(here: Context, proposal: Proposal, seen: str, reason: str = "the shop says so") -> str:
@@ -221,7 +226,7 @@ def test_what_is_past_is_changed_by_a_correction_and_not_by_a_load(url: str, tmp
     assert list_corrections(here)["row_count"].to_pylist() == [2]
 
 
-def test_terms_and_tolerances_are_tried_the_same_way(url: str, tmp_path: Path) -> None:
+def test_terms_and_tolerances_are_tried_the_same_way(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = world([version("9", sale_amount=Decimal("100"))], terms=(term("0.08"),))
     book(url, tmp_path, facts, DAY)
     # 8.00 by contract, half of it for the member.
@@ -232,6 +237,10 @@ def test_terms_and_tolerances_are_tried_the_same_way(url: str, tmp_path: Path) -
     found = of_file(here, DAY, path, BEGIN)
     assert [(each.member_id, each.pending) for each in found.members] == [("member-1", Decimal("0.25"))]
     assert list_corrections(here).num_rows == 0
+    # Of many sales results stay with the engine.
+    with monkeypatch.context() as large:
+        large.setattr("etl.core.engine.SMALL_ROWS_MAX", -1)
+        assert of_file(here, DAY, path, BEGIN).hash == found.hash
     # One euro more than the contract is let pass: 9.00 counts.
     assert of_tolerance(here, DAY, Decimal("1"), None).members[0].pending == Decimal("0.50")
     assert of_tolerance(here, DAY, None, Decimal("0.1")).members == ()

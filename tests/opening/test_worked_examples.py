@@ -19,6 +19,7 @@ from etl.opening import approve_opening, book_openings, list_openings, load_open
 from etl.remit import ageing, remit
 from etl.verify import verify
 from tests.accrue.books import balances, read, sale, version, world, write
+from tests.engine import A_FEW_AT_ONCE, ENGINE
 from tests.opening.desk import CUT_OVER, DAY, NOW, desk, file, opened, totals
 from tests.payout.office import Office
 from tests.remit.statements import line, load, statement, stored
@@ -231,6 +232,12 @@ def test_remittances_pay_what_an_opening_holds(warehouse_url: str, tmp_path: Pat
     assert balances(books)["commission_receivable", "EUR/4"] == 50
     assert ("partner_clearing", "EUR/4") not in balances(books)
     outcome = {row["sale_id"]: (row["outcome"], row["open_minor"]) for row in ageing(here, DAY).sales.to_pylist()}
+    # A part at a time the same is found, and kept.
+    for engine in (A_FEW_AT_ONCE, ENGINE, A_FEW_AT_ONCE):
+        found = remit(dataclasses.replace(here, engine=engine), DAY, is_whole=True, narrow_from=1)
+        assert [found.count(name) for name in ("paid", "unpaid", "postings", "looked_at")] == [2, 1, 0, 1]
+        kept = stored(warehouse_url, "SELECT sale_id, outcome, open_minor FROM ops.sale_outcome")
+        assert {sale_id: rest for sale_id, *rest in kept} == {name: [*rest] for name, rest in outcome.items()}
     assert outcome == {
         "shop_a:2": ("unpaid", 200000),
         "go-live/commission_receivable/shop_a/t-old": ("paid", 0),
