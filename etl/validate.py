@@ -29,7 +29,7 @@ from etl.core.findings import Checked, Finding, check_together, findings_of, ren
 from etl.core.warehouse import APPROVER, copy_in, lock
 from etl.core.warehouse import fetch as fetch_table
 
-GROUP_ROWS_MAX = 250_000
+GROUP_ROWS_MAX = 500_000
 GROUP_DELIVERIES_MAX = 400
 _ROW_PARAMETERS = ("sale_amount_max", "commission_amount_max")
 _WHOLE_PARAMETERS = (

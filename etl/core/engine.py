@@ -84,9 +84,17 @@ class SqlEngine(Protocol):
         ...
 
     def run(
-        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+        self,
+        name: str,
+        relations: Mapping[str, Relation],
+        parameters: Mapping[str, Parameter] | None = None,
+        *,
+        is_ordered: bool = True,
     ) -> pa.Table:
-        """Return the result of `sql/<name>.sql`, in the order it states; DoesNotFit if a value leaves its type."""
+        """Return the result of `sql/<name>.sql`, in the order it states; DoesNotFit if a value leaves its type.
+
+        Not `is_ordered`: as the rows come, for those who see to their order; DuckDB keeps that of a single relation.
+        """
         ...
 
     def derive(
@@ -164,11 +172,17 @@ class Engine:
         return self.instance(()).cursor()
 
     def run(
-        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+        self,
+        name: str,
+        relations: Mapping[str, Relation],
+        parameters: Mapping[str, Parameter] | None = None,
+        *,
+        is_ordered: bool = True,
     ) -> pa.Table:
-        """Return the result of `sql/<name>.sql` over the named relations, in the order the query states."""
+        """Return the result of `sql/<name>.sql` over the named relations, in the order the query states, if any."""
+        query = query_text(name) if is_ordered else _derived_query(name, None)
         with self._knowing(name, relations) as connection:
-            return _answer(connection, query_text(name), parameters or {}, is_small=_is_small(relations.values()))
+            return _answer(connection, query, parameters or {}, is_small=_is_small(relations.values()))
 
     def derive(
         self,

@@ -6,7 +6,7 @@ Great Expectations is imported when the first check runs, and never before: it c
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -30,14 +30,16 @@ VALUES_MAX = 1_000
 
 _SHOWN_VALUES = 5
 _PLACE = "place_of_row"
-# What these say of a value hangs on nothing but the value: not on other rows, nor on how many there are.
-_OF_ONE_VALUE = frozenset(
+# What these say of a value hangs on nothing but whether there is one and how long it is;
+_OF_SHAPE = frozenset(
     f"expect_column_{words}"
-    for words in (
-        "values_to_not_be_null", "values_to_be_in_set", "values_to_not_be_in_set", "values_to_be_between",
-        "value_lengths_to_be_between", "value_lengths_to_equal", "values_to_match_regex", "values_to_not_match_regex",
-    )
-)  # fmt: skip
+    for words in ("values_to_be_null", "values_to_not_be_null", "value_lengths_to_be_between", "value_lengths_to_equal")
+)
+# and of these on nothing but the value: not on other rows, nor on how many there are.
+_OF_VALUE = frozenset(
+    f"expect_column_values_to_{words}"
+    for words in ("be_in_set", "not_be_in_set", "be_between", "match_regex", "not_match_regex")
+)
 
 
 class Severity(StrEnum):
@@ -134,35 +136,54 @@ def run_checks(checks: Sequence[Check], table: pa.Table) -> list[Outcome]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """The rows of a column by what its checks can tell apart: the group of each row, and a value of each group."""
+
+    groups: pa.Array
+    values: pa.Array
+
+
 def _failing_rows(checks: Sequence[Check], batch: pa.Table) -> Iterator[tuple[Check, pa.Array]]:
     """Yield the places of the rows of a batch that fail, in order, for each check that does not hold."""
-    encoded: dict[str, pa.DictionaryArray] = {}
+    alike: dict[str, _Alike] = {}
     if batch.num_rows > VALUES_MAX:
-        for name in {str(check.kwargs["column"]) for check in checks if check.expectation in _OF_ONE_VALUE}:
-            values = batch[name].combine_chunks().dictionary_encode(null_encoding="encode")
-            if len(values.dictionary) <= VALUES_MAX:
-                encoded[name] = values
-    of_values: list[Check] = []
-    of_rows: list[Check] = []
-    for check in checks:
-        is_asked_once = check.expectation in _OF_ONE_VALUE and str(check.kwargs["column"]) in encoded
-        (of_values if is_asked_once else of_rows).append(check)
-    if of_values:
-        for check, places in _failures(of_values, _values(encoded)):
-            values = encoded[str(check.kwargs["column"])]
-            yield check, pc.indices_nonzero(pc.is_in(values.indices, places.cast(values.indices.type))).cast(pa.int64())
+        asked: dict[str, set[str]] = {}
+        for check in checks:
+            asked.setdefault(str(check.kwargs["column"]), set()).add(check.expectation)
+        for name, expectations in asked.items():
+            if (found := _alike(batch[name].combine_chunks(), expectations)) is not None:
+                alike[name] = found
+    of_groups = [check for check in checks if str(check.kwargs["column"]) in alike]
+    of_rows = [check for check in checks if str(check.kwargs["column"]) not in alike]
+    if of_groups:
+        for check, places in _failures(of_groups, _values({name: each.values for name, each in alike.items()})):
+            groups = alike[str(check.kwargs["column"])].groups
+            yield check, pc.indices_nonzero(pc.is_in(groups, places.cast(groups.type))).cast(pa.int64())
     if of_rows:
         yield from _failures(of_rows, batch.select(sorted({str(check.kwargs["column"]) for check in of_rows})))
 
 
-def _values(encoded: Mapping[str, pa.DictionaryArray]) -> pa.Table:
-    """Return the values of each column once, its first one again where another column has more."""
-    most = max(len(values.dictionary) for values in encoded.values())
-    columns = {}
-    for name, values in encoded.items():
-        count = len(values.dictionary)
-        columns[name] = values.dictionary.take(pa.array([*range(count), *([0] * (most - count))], pa.int64()))
-    return pa.table(columns)
+def _alike(column: pa.Array, expectations: Set[str]) -> _Alike | None:
+    """Return the rows that these expectations cannot tell apart; None if they can, or tell too many apart."""
+    if not expectations <= _OF_SHAPE | _OF_VALUE:
+        return None
+    if expectations <= _OF_SHAPE:
+        shape = pc.utf8_length(column) if pa.types.is_string(column.type) else pc.is_null(column)
+        encoded = shape.dictionary_encode(null_encoding="encode")
+        if len(encoded.dictionary) > VALUES_MAX:
+            return None
+        return _Alike(encoded.indices, column.take(pc.index_in(encoded.dictionary, value_set=shape)))
+    encoded = column.dictionary_encode(null_encoding="encode")
+    return _Alike(encoded.indices, encoded.dictionary) if len(encoded.dictionary) <= VALUES_MAX else None
+
+
+def _values(values: Mapping[str, pa.Array]) -> pa.Table:
+    """Return the values of each column, its first one again where another column has more."""
+    most = max(map(len, values.values()))
+    return pa.table(
+        {name: each.take(pa.array([*range(len(each)), *([0] * (most - len(each)))])) for name, each in values.items()}
+    )
 
 
 def _read(path: Path) -> dict[str, object]:

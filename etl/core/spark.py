@@ -80,12 +80,17 @@ class SparkEngine:
         self._uploaded: dict[int, tuple[pa.Table | Objects, DataFrame]] = {}
 
     def run(
-        self, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+        self,
+        name: str,
+        relations: Mapping[str, Relation],
+        parameters: Mapping[str, Parameter] | None = None,
+        *,
+        is_ordered: bool = True,
     ) -> pa.Table:
-        """Return the result of `sql/<name>.sql`, in the order it states and with DuckDB's types."""
+        """Return the result of `sql/<name>.sql`, in the order it states, if any, and with DuckDB's types."""
         if not self.is_for_spark(name):
-            return self.local.run(name, self._here(name, relations), parameters)
-        frame, schema = self._frame(name, relations, parameters, is_ordered=True)
+            return self.local.run(name, self._here(name, relations), parameters, is_ordered=is_ordered)
+        frame, schema = self._frame(name, relations, parameters, is_ordered=is_ordered)
         return _collected(name, frame, schema)
 
     def derive(

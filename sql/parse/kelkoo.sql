@@ -10,7 +10,7 @@ WITH typed AS (
         regexp_extract(media_type, ';country=([a-z]{2})', 1) AS country,
         regexp_extract(media_type, ';currency=([A-Z]{3})', 1) AS currency_text,
         present(custom1) AS click_ref,
-        instant(day || 'T00:00:00', 'iso', $zone) AS occurred_at,
+        instant_iso(day || 'T00:00:00', $zone) AS occurred_at,
         money(revenue) AS commission_amount
     FROM flat
 ), told AS (
@@ -19,7 +19,7 @@ WITH typed AS (
         commission_amount,
         -- A day has 23 or 25 hours where clocks are put on or back.
         CAST(epoch(
-            timezone('UTC', timezone($zone, date_trunc('day', wall_of(occurred_at, $zone)) + INTERVAL 1 DAY)) - occurred_at
+            make_timestamp(utc_us(date_trunc('day', wall_of_us(epoch_us(occurred_at), $zone)) + INTERVAL 1 DAY, $zone)) - occurred_at
         ) AS INTEGER) AS occurred_precision_seconds,
         CASE WHEN occurred_at IS NOT NULL AND country <> ''
              THEN day || '/' || country || '/' || coalesce(identifier(click_ref), '~' || sha256(click_ref), '') END
@@ -31,11 +31,9 @@ WITH typed AS (
         row_number,
         coalesce(
             CASE WHEN flatten_error IS NOT NULL THEN fault('broken_row', NULL, NULL, flatten_error) END,
-            needed('occurred_at', present(day)),
-            readable('occurred_at', day, occurred_at),
+            needed_readable('occurred_at', day, occurred_at),
             needed('partner_program_id', present(country)),
-            needed('commission_amount', present(revenue)),
-            readable('commission_amount', revenue, commission_amount),
+            needed_readable('commission_amount', revenue, commission_amount),
             needed('currency', present(currency_text))
         ) AS reject,
         $partner AS partner,

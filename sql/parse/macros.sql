@@ -43,19 +43,20 @@ CREATE OR REPLACE TEMP MACRO iso_clock(t) AS
          THEN TRY_CAST(t AS TIMESTAMP) END;
 
 -- UTC of a wall clock in a zone. The engine moves a time that the clock skipped in spring; here it is null (a reject).
--- A time that the clock showed twice in autumn is the earlier of the two: a rule, as the text cannot say which.
-CREATE OR REPLACE TEMP MACRO utc_or_later(wall, zone) AS timezone('UTC', timezone(zone, wall));
-CREATE OR REPLACE TEMP MACRO wall_of(utc, zone) AS timezone(zone, timezone('UTC', utc));
+-- A time that the clock showed twice in autumn is the earlier of the two: a rule, as the text cannot say which. Between
+-- the two conversions an instant is its microseconds: a third and a fourth conversion, to UTC and back, are not needed.
+CREATE OR REPLACE TEMP MACRO utc_us(wall, zone) AS epoch_us(timezone(zone, wall));
+CREATE OR REPLACE TEMP MACRO wall_of_us(us, zone) AS timezone(zone, make_timestamptz(us));
 CREATE OR REPLACE TEMP MACRO utc(wall, zone) AS
     CASE WHEN zone = 'UTC' THEN wall ELSE list_transform([wall], lambda shown:
-        list_transform([utc_or_later(shown, zone)], lambda later:
-            CASE WHEN wall_of(later, zone) <> shown THEN NULL
+        make_timestamp(list_transform([utc_us(shown, zone)], lambda later:
+            CASE WHEN wall_of_us(later, zone) <> shown THEN NULL
                  -- Nearly always no clock was put back in the three hours before: then there is one answer, and it costs a third.
-                 WHEN wall_of(later - INTERVAL 3 HOUR, zone) = shown - INTERVAL 3 HOUR THEN later
-                 WHEN wall_of(later - INTERVAL 2 HOUR, zone) = shown THEN later - INTERVAL 2 HOUR
-                 WHEN wall_of(later - INTERVAL 1 HOUR, zone) = shown THEN later - INTERVAL 1 HOUR
-                 WHEN wall_of(later - INTERVAL 30 MINUTE, zone) = shown THEN later - INTERVAL 30 MINUTE
-                 ELSE later END)[1])[1] END;
+                 WHEN wall_of_us(later - 10800000000, zone) = shown - INTERVAL 3 HOUR THEN later
+                 WHEN wall_of_us(later - 7200000000, zone) = shown THEN later - 7200000000
+                 WHEN wall_of_us(later - 3600000000, zone) = shown THEN later - 3600000000
+                 WHEN wall_of_us(later - 1800000000, zone) = shown THEN later - 1800000000
+                 ELSE later END)[1]))[1] END;
 
 -- Minutes east of UTC that '+02:00', '-0330' or 'Z' stand for.
 CREATE OR REPLACE TEMP MACRO offset_minutes(t) AS
@@ -77,24 +78,23 @@ CREATE OR REPLACE TEMP MACRO us_short_clock(t) AS
          THEN try_strptime(t, '%m/%d/%y %H:%M:%S')
          ELSE wall_clock(us_short_text(t)) END;
 
--- An instant (UTC) of a text in a named form:
---   'iso'       YYYY-MM-DDTHH:MM:SS[.ffffff] as the clock of the zone showed it
---   'iso_offset' the same with Z or an offset, which counts; without one, as the clock of the zone showed it
---   'us_short'  M/D/YY HH:MM:SS as the clock of the zone showed it
-CREATE OR REPLACE TEMP MACRO instant(t, form, zone) AS
-    CASE form
-        WHEN 'iso' THEN utc(iso_clock(t), zone)
-        WHEN 'iso_offset' THEN
-            CASE WHEN t[11] <> 'T' THEN NULL
-                 WHEN length(t) = 25 AND t[20] IN ('+', '-')
-                 THEN iso_clock(left(t, 19)) - to_minutes(offset_minutes(right(t, 6)))
-                 WHEN length(t) = 20 AND t[20] = 'Z' THEN iso_clock(left(t, 19))
-                 WHEN regexp_matches(t, '(Z|[+-][0-9:]+)$') AND length(t) > 19
-                 THEN wall_clock(replace(regexp_extract(t, '^(.*?)(Z|[+-][0-9:]+)$', 1), 'T', ' '))
-                      - to_minutes(offset_minutes(regexp_extract(t, '(Z|[+-][0-9:]+)$', 1)))
-                 ELSE utc(iso_clock(t), zone) END
-        WHEN 'us_short' THEN utc(us_short_clock(t), zone)
-    END;
+-- An instant (UTC) of a text YYYY-MM-DDTHH:MM:SS[.ffffff] as the clock of the zone showed it. A macro for each form: of
+-- one that is told its form, all forms would be planned wherever it stands, and thrown away.
+CREATE OR REPLACE TEMP MACRO instant_iso(t, zone) AS utc(iso_clock(t), zone);
+
+-- The same with Z or an offset, which counts; without one, as the clock of the zone showed it. Nearly always the offset is
+-- of a form that the engine reads as well.
+CREATE OR REPLACE TEMP MACRO instant_iso_offset(t, zone) AS
+    CASE WHEN regexp_full_match(t, '(19|20|21)[0-9]{2}-[01][0-9]-[0-3][0-9]T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])')
+         THEN make_timestamp(epoch_us(TRY_CAST(t AS TIMESTAMPTZ)))
+         WHEN t[11] <> 'T' THEN NULL
+         WHEN regexp_matches(t, '(Z|[+-][0-9:]+)$') AND length(t) > 19
+         THEN wall_clock(replace(regexp_extract(t, '^(.*?)(Z|[+-][0-9:]+)$', 1), 'T', ' '))
+              - to_minutes(offset_minutes(regexp_extract(t, '(Z|[+-][0-9:]+)$', 1)))
+         ELSE utc(iso_clock(t), zone) END;
+
+-- The same of M/D/YY HH:MM:SS as the clock of the zone showed it.
+CREATE OR REPLACE TEMP MACRO instant_us_short(t, zone) AS utc(us_short_clock(t), zone);
 
 -- A fault of a row: what the reject will say. Values are cut, as a reject is for people.
 CREATE OR REPLACE TEMP MACRO fault(rule, column_name, v, reason) AS
@@ -107,6 +107,12 @@ CREATE OR REPLACE TEMP MACRO readable(column_name, t, v) AS
 CREATE OR REPLACE TEMP MACRO known(column_name, t, v) AS
     CASE WHEN t IS NOT NULL AND v IS NULL
          THEN fault('unknown', column_name, t, column_name || ' is a word this parse version does not know') END;
+
+-- Of a column that must be told: what it was read as, if anything, says that it was told, so nearly always that is all to ask.
+CREATE OR REPLACE TEMP MACRO needed_readable(column_name, t, v) AS
+    CASE WHEN v IS NULL THEN coalesce(needed(column_name, present(t)), readable(column_name, t, v)) END;
+CREATE OR REPLACE TEMP MACRO needed_known(column_name, t, v) AS
+    CASE WHEN v IS NULL THEN coalesce(needed(column_name, present(t)), known(column_name, t, v)) END;
 
 -- Content hash (docs/content-hash.md): a fixed list of business columns in a fixed order, each with its name, texts with
 -- their length, nulls omitted. No key, no provenance, no program_id (resolved later).

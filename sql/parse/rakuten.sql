@@ -12,8 +12,8 @@ WITH typed AS (
         regexp_extract(media_type, ';network=([0-9]+)', 1) AS network,
         CASE WHEN order_id <> 'null' THEN present(order_id) END AS order_ref,
         CASE WHEN member_id <> 'null' THEN present(member_id) END AS click_ref,
-        instant(transaction_date || ' ' || transaction_time, 'us_short', $zone) AS occurred_at,
-        instant(process_date || ' ' || process_time, 'us_short', $zone) AS processed_at,
+        instant_us_short(transaction_date || ' ' || transaction_time, $zone) AS occurred_at,
+        instant_us_short(process_date || ' ' || process_time, $zone) AS processed_at,
         money_grouped(sales) AS sale_amount,
         money_grouped(commission) AS commission_amount
     FROM flat
@@ -35,22 +35,19 @@ WITH typed AS (
         row_number,
         coalesce(
             CASE WHEN flatten_error IS NOT NULL THEN fault('broken_row', NULL, NULL, flatten_error) END,
-            needed('transaction_id', present(transaction_id)),
-            readable('transaction_id', transaction_id, identifier(transaction_id)),
-            needed('partner_program_id', present(mid)),
-            readable('partner_program_id', mid, identifier(mid)),
-            needed('occurred_at', present(transaction_date)),
-            needed('occurred_at', present(transaction_time)),
-            readable('occurred_at', transaction_date || ' ' || transaction_time, occurred_at),
-            needed('processed_at', present(process_date)),
-            needed('processed_at', present(process_time)),
-            readable('processed_at', process_date || ' ' || process_time, processed_at),
-            needed('sale_amount', present(sales)),
-            readable('sale_amount', sales, sale_amount),
-            needed('commission_amount', present(commission)),
-            readable('commission_amount', commission, commission_amount),
-            needed('currency', present(network)),
-            known('currency', network, currency)
+            needed_readable('transaction_id', transaction_id, identifier(transaction_id)),
+            needed_readable('partner_program_id', mid, identifier(mid)),
+            CASE WHEN occurred_at IS NULL THEN coalesce(
+                needed('occurred_at', present(transaction_date)),
+                needed('occurred_at', present(transaction_time)),
+                readable('occurred_at', transaction_date || ' ' || transaction_time, occurred_at)) END,
+            CASE WHEN processed_at IS NULL THEN coalesce(
+                needed('processed_at', present(process_date)),
+                needed('processed_at', present(process_time)),
+                readable('processed_at', process_date || ' ' || process_time, processed_at)) END,
+            needed_readable('sale_amount', sales, sale_amount),
+            needed_readable('commission_amount', commission, commission_amount),
+            needed_known('currency', network, currency)
         ) AS reject,
         $partner AS partner,
         $partner_account AS partner_account,

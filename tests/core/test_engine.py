@@ -160,3 +160,18 @@ def test_only_rows_that_differ_are_handed_out_wherever_they_are(count: int) -> N
     fresh, gone = engine.differing(computed, stored)
     assert fresh.schema.equals(schema) and gone.schema.equals(schema)
     assert (fresh["click_id"].to_pylist(), gone["click_id"].to_pylist()) == (ids[:1], ["gone"])
+
+
+def test_a_query_that_is_not_put_in_order_gives_the_rows_as_they_lay() -> None:
+    numbers = [number * 7 % 1_009 for number in range(1_009)]
+    texts = {"day": "2026-09-01", "revenue": "1.50", "custom1": "c", "media_type": "text/xml;country=fr;currency=EUR"}
+    flat = pa.table(
+        {name: [text] * len(numbers) for name, text in (texts | {"delivery_id": "d"}).items()}
+        | {"row_number": pa.array(numbers, pa.int64()), "flatten_error": pa.nulls(len(numbers), pa.string())}
+    )
+    parameters = {"partner": "kelkoo", "partner_account": "k", "zone": "Europe/Paris"}
+    ordered = Engine().run("parse/kelkoo", {"flat": flat}, parameters)
+    found = Engine().run("parse/kelkoo", {"flat": flat}, parameters, is_ordered=False)
+    assert ordered["row_number"].to_pylist() == sorted(numbers)
+    assert found["row_number"].to_pylist() == numbers
+    assert found.sort_by("row_number").equals(ordered)

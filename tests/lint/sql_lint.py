@@ -71,8 +71,8 @@ _CHOICE = "is free to choose among rows; use min, max, or row_number over a tota
 _BANNED: dict[type[exp.Expr], str] = {
     exp.Div: "`/` goes through DOUBLE; multiply by a rate, or use whole numbers and floor",
     exp.Avg: "avg goes through DOUBLE; keep sum and count",
-    exp.AtTimeZone: "zones belong to parse; see instant() there",
-    exp.FromTimeZone: "zones belong to parse; see instant() there",
+    exp.AtTimeZone: "zones belong to parse; see instant_iso() there",
+    exp.FromTimeZone: "zones belong to parse; see instant_iso() there",
     exp.RegexpReplace: _REGULAR,
     exp.RegexpLike: _REGULAR,
     exp.RegexpILike: _REGULAR,
@@ -90,7 +90,7 @@ _BANNED: dict[type[exp.Expr], str] = {
 }
 _BANNED_NAMES = {
     "hash": "hash() differs between engines; use sha256 of a length-prefixed text",
-    "timezone": "zones belong to parse; see instant() there",
+    "timezone": "zones belong to parse; see instant_iso() there",
     "list": "an ordered list() differs between engines; use string_agg with ORDER BY",
 }
 _CLOCKS = (exp.CurrentDate, exp.CurrentTimestamp, exp.CurrentTime, exp.Localtimestamp, exp.Rand, exp.Uuid)

@@ -298,6 +298,12 @@ def test_a_value_asked_of_once_is_judged_as_it_is_row_by_row(monkeypatch: pytest
             "seconds": pa.array([(0, 60, 100_000, None)[number % 5 % 4] for number in range(count)], pa.int32()),
             "nothing": pa.array([None] * count, pa.string()),
             "transaction_id": pa.array([f"{'x' * (number % 6)}{number}" for number in range(count)]),
+            "click_ref": pa.array(
+                [None if number % 5 else "é" * (number % 9) + str(number) for number in range(count)]
+            ),
+            "occurred_at": pa.array([None if number % 7 == 0 else number for number in range(count)]).cast(
+                pa.timestamp("us")
+            ),
         }
     )
     checks = [
@@ -312,6 +318,10 @@ def test_a_value_asked_of_once_is_judged_as_it_is_row_by_row(monkeypatch: pytest
             ("values_to_not_be_null", {"column": "nothing"}),
             ("value_lengths_to_be_between", {"column": "nothing", "min_value": 1}),
             ("value_lengths_to_be_between", {"column": "transaction_id", "max_value": 7}),
+            ("values_to_not_match_regex", {"column": "transaction_id", "regex": "xxx"}),
+            ("value_lengths_to_equal", {"column": "click_ref", "value": 9}),
+            ("values_to_not_be_null", {"column": "click_ref"}),
+            ("values_to_not_be_null", {"column": "occurred_at"}),
         )
     ]
     found = run_checks(checks, table)
