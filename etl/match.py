@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -141,9 +141,12 @@ class DerivedMatch:
 
 
 def derived_match(engine: SqlEngine, given: Matching) -> DerivedMatch:
-    """Return sales with their clicks, the match of each row, and the open breaks; a function of `given` alone."""
+    """Return sales with their clicks, the match of each row, and the open breaks; a function of `given` alone.
+
+    Rows that are with the engine are let go of on the way: nobody is to read `given.current_row` afterwards.
+    """
     linked = _READS["prepare/sale_link"] if given.is_linked else ()
-    found = _found(engine, given, dict.fromkeys(("match", "sale", "open_break", *linked)))
+    found = _found(engine, given, ("match", "sale", "open_break", *linked))
     link: Relation = SALE_LINK.empty_table()
     if given.is_linked:
         link = engine.derive("reconcile/prepare/sale_link", _read("prepare/sale_link", found))
@@ -158,10 +161,13 @@ def matched(engine: SqlEngine, given: Matching) -> Matched:
     return Matched(engine.table(found.sale), match, engine.table(found.breaks), link)
 
 
-def _found(engine: SqlEngine, given: Matching, wanted: Mapping[str, tuple[str, ...] | None]) -> dict[str, Relation]:
-    """Return the `wanted` relations by name, with some of their columns or all, when every query has run.
+def _found(
+    engine: SqlEngine, given: Matching, wanted: Iterable[str], *, is_by_rules: bool = False
+) -> dict[str, Relation]:
+    """Return the `wanted` relations by name when every query has run.
 
-    Any other ends when the last query that reads it has run.
+    Any other ends when the last query that reads it has run. With `is_by_rules` nobody decided anything and nothing was
+    paid out, so that a sale belongs to the click that the rules say.
     """
     relations: dict[str, Relation] = {
         "current_row": given.current_row,
@@ -183,6 +189,8 @@ def _found(engine: SqlEngine, given: Matching, wanted: Mapping[str, tuple[str, .
     day: dict[str, Parameter] = {"day": given.day}
     steps: tuple[tuple[str, Mapping[str, Parameter]], ...] = (
         ("prepare/program_state", {}),
+        ("several_row", {}),
+        ("noted_row", {}),
         ("grouped_sale", {}),
         ("exact_click", {}),
         ("prepare/folded_ref", {}),
@@ -198,13 +206,29 @@ def _found(engine: SqlEngine, given: Matching, wanted: Mapping[str, tuple[str, .
     )
     for place, (name, parameters) in enumerate(steps):
         result = _NAMES.get(name, name.rsplit("/")[-1])
-        columns = wanted.get(result)
-        relations[result] = engine.derive(f"reconcile/{name}", _needed(name, relations), parameters, columns)
+        if name == "sale" and is_by_rules:
+            relations[result] = relations["sale_match"]
+        else:
+            relations[result] = engine.derive(f"reconcile/{name}", _needed(name, relations), parameters)
+        if name == "exact_click":
+            relations[result] = _each_once(engine, relations[result])
         if name == "sale_match" and given.contract_term.num_rows:
             relations["contracted"] = _contracted(engine, given, relations)
-        needed = set(wanted).union(*(_READS[later] for later, _ in steps[place + 1 :]))
+        later = [step for step, _ in steps[place + 1 :]]
+        needed = set(wanted).union(*(_READS[step] for step in later))
+        if "sale_match" in later and given.contract_term.num_rows:
+            needed.add("current_row")
+        if "current_row" not in needed:
+            engine.end(given.current_row)
         relations = {key: relation for key, relation in relations.items() if key in needed}
     return relations
+
+
+def _each_once(engine: SqlEngine, click: Relation) -> Relation:
+    """Return clicks, each once: nearly always as they are."""
+    tracked: dict[str, Relation] = {"tracked_click": click}
+    is_repeated = run_step(engine, "prepare/repeated_click", tracked, {}).num_rows > 0
+    return engine.derive("reconcile/click", tracked) if is_repeated else click
 
 
 def _contracted(engine: SqlEngine, given: Matching, relations: Mapping[str, Relation]) -> Relation:
@@ -223,11 +247,15 @@ def _contracted(engine: SqlEngine, given: Matching, relations: Mapping[str, Rela
 
 
 _NAMES = {"break": "open_break"}
+# Columns of results with few values. Of any other the writer would begin a dictionary, only to give it up.
+_FEW_VALUED = ["partner", "partner_account", "line_id", "outcome", "rule", "kind", "currency", "expected"]
 # What a query tells something of, each row of its own: of none there is nothing to tell, and no click to be read.
 _TELLS_OF = {"missing_conversion": "conversion", "accepted_click": "decision"}
 _READS: dict[str, tuple[str, ...]] = {
     "prepare/program_state": ("program",),
-    "grouped_sale": ("current_row", "program_state"),
+    "several_row": ("current_row",),
+    "noted_row": ("current_row", "conflict"),
+    "grouped_sale": ("current_row", "several_row", "program_state"),
     "exact_click": ("grouped_sale", "click"),
     "prepare/folded_ref": ("grouped_sale", "exact_click"),
     "candidate_click": ("grouped_sale", "folded_ref", "truncation", "conversion", "click"),
@@ -236,14 +264,14 @@ _READS: dict[str, tuple[str, ...]] = {
     "duplicate": ("grouped_sale", "sale_match"),
     "missing_conversion": ("conversion", "click", "program", "sale_match", "partner_model"),
     "break": (
-        "current_row", "grouped_sale", "sale_match", "duplicate", "conflict", "missing_conversion", "settled_match",
+        "noted_row", "grouped_sale", "sale_match", "duplicate", "conflict", "missing_conversion", "settled_match",
         "decision", "cashback_rule", "fx_rate", "sale_day", "contracted", "commission_tolerance",
     ),
     "accepted_click": ("decision", "click"),
     "sale": (
         "grouped_sale", "sale_match", "sale_day", "duplicate", "open_break", "accepted_click", "settled_match",
     ),
-    "match": ("current_row", "sale"),
+    "match": ("several_row", "sale"),
     "prepare/sale_link": ("grouped_sale", "sale_match", "folded_ref"),
 }  # fmt: skip
 
@@ -257,8 +285,10 @@ def run_step(
 
 def grouped_sales(engine: SqlEngine, current_row: pa.Table, program: pa.Table) -> pa.Table:
     """Return the sales that these rows make up (sql/reconcile/grouped_sale.sql)."""
-    states = run_step(engine, "prepare/program_state", {"program": program}, {})
-    return run_step(engine, "grouped_sale", {"current_row": current_row, "program_state": states}, {})
+    relations: dict[str, Relation] = {"current_row": current_row, "program": program}
+    relations["program_state"] = run_step(engine, "prepare/program_state", relations, {})
+    relations["several_row"] = run_step(engine, "several_row", relations, {})
+    return run_step(engine, "grouped_sale", relations, {})
 
 
 def _read(name: str, relations: Mapping[str, Relation]) -> Mapping[str, Relation]:
@@ -307,9 +337,9 @@ def match_files(
             day=date.min if last is None else last.date(),
             books_zone="UTC",
         ),
-        {"match": None, "open_break": None, "sale": ("sale_id", "outcome", "rule", "click_id")},
+        ("match", "open_break", "sale"),
+        is_by_rules=True,
     )
-    del rows
     sale_count = engine.count(found.pop("sale"))
     out.mkdir(parents=True, exist_ok=True)
     outcomes: Counter[str] = Counter()
@@ -343,7 +373,7 @@ def _require(path: Path, schema: pa.Schema) -> None:
 def _written(batches: Iterator[pa.RecordBatch], schema: pa.Schema, place: Path) -> Iterator[pa.RecordBatch]:
     """Yield the batches, each when it is in the Parquet file, which is at its place once all are."""
     temporary = place.with_name(f".{place.name}.part")
-    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=_FEW_VALUED) as writer:
         for batch in batches:
             writer.write_batch(batch)
             yield batch

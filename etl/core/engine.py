@@ -102,9 +102,8 @@ class SqlEngine(Protocol):
         name: str,
         relations: Mapping[str, Relation],
         parameters: Mapping[str, Parameter] | None = None,
-        columns: Sequence[str] | None = None,
     ) -> Relation:
-        """Return the same, or some columns of it, as a relation for the engine's next queries; good until `release`."""
+        """Return the same as a relation for the engine's next queries; good until `release`."""
         ...
 
     def table(self, relation: Relation) -> pa.Table:
@@ -128,6 +127,10 @@ class SqlEngine(Protocol):
 
         Both have the columns and types of `stored`; `computed` may have more columns.
         """
+        ...
+
+    def end(self, relation: Relation) -> None:
+        """Let go of what `derive` gave, whoever still refers to it: nobody is to read it any more."""
         ...
 
     def connect(self) -> duckdb.DuckDBPyConnection:
@@ -189,18 +192,15 @@ class Engine:
         name: str,
         relations: Mapping[str, Relation],
         parameters: Mapping[str, Parameter] | None = None,
-        columns: Sequence[str] | None = None,
     ) -> Relation:
         """Return the result as a table of the instance, which spills, and ends when nobody refers to it any more.
 
         A small query's is an Arrow table: to make one of the instance takes longer.
         """
         if _is_small(relations.values()):
-            table = self.run(name, relations, parameters)
-            return table if columns is None else table.select(columns)
+            return self.run(name, relations, parameters)
         with self._knowing(name, relations) as connection:
-            query = _derived_query(name, columns)
-            return _derived(self.instance(relations.values()), connection, name, query, parameters or {})
+            return _derived(self.instance(relations.values()), connection, name, parameters or {})
 
     def table(self, relation: Relation) -> pa.Table:
         """Return the rows of a relation: a table already, or in the order in which its query would have given them."""
@@ -244,6 +244,11 @@ class Engine:
             )
         return fresh.cast(stored.schema), gone.cast(stored.schema)
 
+    def end(self, relation: Relation) -> None:
+        """Drop the table of a relation, if it is one of `derive`."""
+        if isinstance(relation, Derived):
+            _kept(relation).end()
+
     def release(self) -> None:
         """Do nothing: a table ends with its last reference."""
 
@@ -277,10 +282,15 @@ class _KeptResult:
     def __init__(self, instance: duckdb.DuckDBPyConnection, name: str, count: int) -> None:
         self.instance, self.name, self.count = instance, name, count
         self._process = os.getpid()
+        self._is_ended = False
 
     def __del__(self) -> None:
+        self.end()
+
+    def end(self) -> None:
         # In a fork the instance is not to be touched.
-        if self._process == os.getpid():
+        if not self._is_ended and self._process == os.getpid():
+            self._is_ended = True
             with self.instance.cursor() as connection:
                 connection.execute(f"DROP TABLE {self.name}")
 
@@ -288,20 +298,14 @@ class _KeptResult:
 _numbers = itertools.count(1)
 
 
-def _derived_query(name: str, columns: Sequence[str] | None) -> str:
-    """Return the query without its order, which no table has, and with some of its columns only, if they are told."""
-    query, _, _ = query_text(name).rpartition(_ORDER)
-    return query if columns is None else f"SELECT {', '.join(columns)} FROM ({query}) AS derived"
-
-
 def _derived(
     instance: duckdb.DuckDBPyConnection,
     connection: duckdb.DuckDBPyConnection,
     name: str,
-    query: str,
     parameters: Mapping[str, Parameter],
 ) -> Derived:
-    """Return the result of a query as a table that the connection's instance keeps."""
+    """Return the result of a query as a table that the connection's instance keeps, and which has no order."""
+    query, _, _ = query_text(name).rpartition(_ORDER)
     table = f"derived_{next(_numbers)}"
     connection.execute(f"CREATE TABLE {table} AS {query}", dict(parameters))
     ((count,),) = connection.execute(f"SELECT count(*) FROM {table}").fetchall()

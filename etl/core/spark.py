@@ -98,15 +98,11 @@ class SparkEngine:
         name: str,
         relations: Mapping[str, Relation],
         parameters: Mapping[str, Parameter] | None = None,
-        columns: Sequence[str] | None = None,
     ) -> Relation:
-        """Return the result, or some columns, as a relation that stays with Spark until `release`, in no order."""
+        """Return the result as a relation that stays with Spark until `release`, in no order."""
         if not self.is_for_spark(name):
-            table = self.local.run(name, self._here(name, relations), parameters)
-            return table if columns is None else table.select(columns)
+            return self.local.run(name, self._here(name, relations), parameters)
         frame, schema = self._frame(name, relations, parameters, is_ordered=False)
-        if columns is not None:
-            frame, schema = frame.select(*columns), pa.schema([schema.field(each) for each in columns])
         with _told(name):
             # Computed now and cut from what it came of: kept by name alone, each query would hold the plans of all
             # before it, as often as it reads them.
@@ -154,6 +150,11 @@ class SparkEngine:
             kept = session.createDataFrame(stored.combine_chunks(), wanted)
             fresh, gone = frame.subtract(kept).toArrow(), kept.subtract(frame).toArrow()
         return fresh.cast(stored.schema), gone.cast(stored.schema)
+
+    def end(self, relation: Relation) -> None:
+        """Let go of a relation that is with DuckDB; what is with Spark is kept until `release`."""
+        if not isinstance(relation, Derived):
+            self.local.end(relation)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a fresh connection to DuckDB."""

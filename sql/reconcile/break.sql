@@ -1,6 +1,6 @@
 -- purpose: what a person must look at: every break that no standing decision has answered.
 -- grain: one kind of break of one row; what is about a whole sale is told of its leading row.
--- reads: current_row, grouped_sale, sale_match, duplicate, conflict, missing_conversion, settled_match, decision
+-- reads: noted_row, grouped_sale, sale_match, duplicate, conflict, missing_conversion, settled_match, decision
 --        (those in force), cashback_rule, fx_rate, sale_day, contracted, commission_tolerance. Parameters day,
 --        base_currency (null: no books, so no rates are missed).
 -- key: partner_account, transaction_id, line_id, kind.
@@ -100,19 +100,19 @@ found AS (
     SELECT partner, partner_account, transaction_id, line_id, 'vanished_at_partner' AS kind, sale_id,
         'a row in a complete answer' AS expected, 'no row since ' || CAST(absent_since AS VARCHAR) AS found,
         commission_amount AS amount, currency, TRUE AS is_holding
-    FROM current_row
+    FROM noted_row
     WHERE is_absent
     UNION ALL
     SELECT partner, partner_account, transaction_id, line_id, 'illegal_status_change' AS kind, sale_id,
         'a legal change' AS expected, illegal_change || ' at ' || CAST(changed_at AS VARCHAR) AS found,
         commission_amount AS amount, currency, TRUE AS is_holding
-    FROM current_row
+    FROM noted_row
     WHERE illegal_change IS NOT NULL
     UNION ALL
     SELECT c.partner, c.partner_account, c.transaction_id, c.line_id, 'conflicting_versions' AS kind, r.sale_id,
         c.expected, c.found, r.commission_amount AS amount, r.currency, TRUE AS is_holding
     FROM conflict AS c
-    LEFT JOIN current_row AS r
+    LEFT JOIN noted_row AS r
         ON r.partner_account = c.partner_account AND r.transaction_id = c.transaction_id AND r.line_id = c.line_id
     UNION ALL
     SELECT partner, partner_account, conversion_id AS transaction_id, '' AS line_id, 'missing_at_partner' AS kind,

@@ -1,13 +1,13 @@
 -- purpose: the sales that transaction rows make up, with the program that was valid, before any click is looked for.
 -- grain: one sale.
--- reads: current_row, program_state.
+-- reads: current_row, several_row, program_state.
 -- key: sale_id.
 -- What a sale says of its click comes from the rows that make it, not from those that reduce it or that it moved to. The
 -- leading row, its earliest that corrects nothing, stands for it in breaks. The program is the one valid at the sale,
 -- else at the click the partner tells. Most sales have one row, and most programs never changed: only the others are put
 -- in order.
 WITH several AS (
-    SELECT sale_id FROM current_row GROUP BY sale_id HAVING COUNT(*) > 1
+    SELECT DISTINCT sale_id FROM several_row
 ),
 -- What each row says of its sale.
 said AS NOT MATERIALIZED (
@@ -96,7 +96,7 @@ SELECT g.sale_id, g.partner, g.partner_account, g.transaction_id, g.line_id, g.k
     g.occurred_at + INTERVAL 1 SECOND * GREATEST(g.occurred_precision_seconds, 0) AS occurred_until,
     g.occurred_precision_seconds, g.currency,
     -- A sale of corrections only has no original.
-    g.is_reduction OR g.is_correction AS is_reduction,
+    g.is_reduction OR g.is_correction AS is_reduction, g.is_reduction AS is_lead_reduction,
     g.kind IN ('bonus', 'adjustment') OR COALESCE(g.reason, '') IN ('coupon', 'cross_device') AS is_click_unexpected,
     g.is_ref_mixed, g.click_ref, g.reduction_click_ref, g.order_ref, g.partner_clicked_at,
     g.partner_clicked_precision_seconds, g.is_currency_mixed, g.standing_count, g.net_sale_amount,

@@ -11,7 +11,7 @@ WITH orphan AS (
     FROM grouped_sale AS s
     JOIN open_break AS b ON b.sale_id = s.sale_id AND b.kind = 'reversal_without_original'
 ),
-possible AS (
+possible AS NOT MATERIALIZED (
     SELECT sale_id, partner_account, currency, partner_program_id, occurred_at, click_ref, order_ref, first_sale_amount
     FROM grouped_sale
     WHERE NOT is_reduction
@@ -67,7 +67,9 @@ SELECT m.sale_id, m.partner, m.partner_account, m.program_id, m.merchant_id, m.o
     COALESCE(a.kind, '') <> 'no_cashback'
         -- A losing duplicate earns only if a person answered that very break by accepting a click.
         AND (d.sale_id IS NULL OR (x.sale_id IS NULL AND COALESCE(a.kind, '') = 'accept_click')) AS earns_cashback,
-    h.sale_id IS NOT NULL AS is_payout_held
+    h.sale_id IS NOT NULL AS is_payout_held,
+    -- Its leading row, for match.
+    m.transaction_id, m.line_id, m.is_lead_reduction
 FROM sale_match AS m
 JOIN sale_day AS y ON y.occurred_at = m.occurred_at
 LEFT JOIN accepted_click AS a ON a.sale_id = m.sale_id

@@ -71,7 +71,8 @@ named AS NOT MATERIALIZED (
     LEFT JOIN agreed AS a ON a.sale_id = s.sale_id
 ),
 judged AS NOT MATERIALIZED (
-    SELECT s.sale_id, s.partner, s.partner_account, s.kind, s.order_ref, s.click_ref, s.currency, s.is_reduction,
+    SELECT s.sale_id, s.partner, s.partner_account, s.transaction_id, s.line_id, s.is_lead_reduction, s.kind, s.order_ref,
+        s.click_ref, s.currency, s.is_reduction,
         s.is_ref_mixed, s.is_currency_mixed, s.is_click_unexpected, s.occurred_at, s.occurred_until, s.standing_count,
         s.net_sale_amount, s.net_commission_amount, s.program_id AS sale_program_id,
         CASE WHEN s.exact_click_id IS NOT NULL THEN 'click_ref' ELSE b.rule END AS rule,
@@ -127,8 +128,8 @@ said AS (
         END AS verdict
     FROM timed AS t
 )
-SELECT sale_id, partner, partner_account, order_ref, currency, is_currency_mixed, is_reduction, standing_count,
-    net_commission_amount,
+SELECT sale_id, partner, partner_account, transaction_id, line_id, is_lead_reduction, order_ref, currency,
+    is_currency_mixed, is_reduction, standing_count, net_commission_amount,
     CASE WHEN kind = 'sale'
         THEN CAST(commission_rate * CAST(net_sale_amount AS DECIMAL(28, 4)) AS DECIMAL(28, 10)) END AS rate_amount,
     program_id, merchant_id, program_currency, commission_rate, occurred_at,

@@ -100,7 +100,7 @@ def by_hand(name: str, cases: dict[str, list[QueryCase]]) -> list[QueryCase]:
         tracked = [case.relations["click"] for case in cases["reconcile/exact_click"]]
         return [QueryCase(name, {"tracked_click": pa.concat_tables([each, each])}, {}) for each in tracked]
     if name == "reconcile/prepare/termed_row":
-        said = [case for case in cases["reconcile/match"] if case.relations["current_row"].num_rows]
+        said = [case for case in cases["reconcile/several_row"] if case.relations["current_row"].num_rows]
         sold = {
             tuple(sorted(case.relations["grouped_sale"]["sale_id"].to_pylist())): case
             for case in cases["reconcile/duplicate"]
