@@ -183,7 +183,7 @@ class Engine:
         is_ordered: bool = True,
     ) -> pa.Table:
         """Return the result of `sql/<name>.sql` over the named relations, in the order the query states, if any."""
-        query = query_text(name) if is_ordered else _derived_query(name, None)
+        query = query_text(name) if is_ordered else _unordered(name)
         with self._knowing(name, relations) as connection:
             return _answer(connection, query, parameters or {}, is_small=_is_small(relations.values()))
 
@@ -298,6 +298,12 @@ class _KeptResult:
 _numbers = itertools.count(1)
 
 
+def _unordered(name: str) -> str:
+    """Return the query without its order."""
+    query, _, _ = query_text(name).rpartition(_ORDER)
+    return query
+
+
 def _derived(
     instance: duckdb.DuckDBPyConnection,
     connection: duckdb.DuckDBPyConnection,
@@ -305,9 +311,8 @@ def _derived(
     parameters: Mapping[str, Parameter],
 ) -> Derived:
     """Return the result of a query as a table that the connection's instance keeps, and which has no order."""
-    query, _, _ = query_text(name).rpartition(_ORDER)
     table = f"derived_{next(_numbers)}"
-    connection.execute(f"CREATE TABLE {table} AS {query}", dict(parameters))
+    connection.execute(f"CREATE TABLE {table} AS {_unordered(name)}", dict(parameters))
     ((count,),) = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
     schema = connection.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema
     return Derived(name, _KeptResult(instance, table, int(count)), schema)
