@@ -128,11 +128,8 @@ class Given:
         return self.engine.derive("reconcile/version", inputs), conflict
 
     def clicks(self) -> Relation:
-        """Return all clicks, each once: as they lie in their files, if none is tracked twice."""
-        tracked: dict[str, Relation] = {"tracked_click": self.files(self.tracked_paths("click"), CLICK)}
-        if run_step(self.engine, "prepare/repeated_click", tracked, {}).num_rows == 0:
-            return tracked["tracked_click"]
-        return self.engine.derive("reconcile/click", tracked)
+        """Return all clicks as they were tracked: one that was tracked twice is there twice."""
+        return self.files(self.tracked_paths("click"), CLICK)
 
     def matching(
         self,

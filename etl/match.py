@@ -87,6 +87,10 @@ SALE_LINK = pa.schema(
     ]
 )
 """What a sale can be found by when something else changes (sql/reconcile/prepare/sale_link.sql)."""
+SALE_REFERENCE = pa.schema(
+    [("sale_id", TEXT), ("click_ref", TEXT), ("is_bent_known", pa.bool_()), ("first_at", INSTANT), ("last_at", INSTANT)]
+)
+"""When the clicks happened that a sale's reference could mean (sql/reconcile/prepare/sale_reference.sql)."""
 _END_OF_TIME = datetime.fromisoformat("9999-12-31")
 
 
@@ -121,13 +125,15 @@ class Matching:
 class Matched:
     """What came of it: `sale` (columns of ops.sale), `match` (schema MATCH) and `breaks` (BREAK and more columns).
 
-    `link` is what the sales can be found by (schema SALE_LINK), of none where that was not asked for.
+    `link` is what the sales can be found by (schema SALE_LINK) and `reference` when what they refer to was clicked
+    (SALE_REFERENCE), of none where that was not asked for.
     """
 
     sale: pa.Table
     match: pa.Table
     breaks: pa.Table
     link: pa.Table = field(default_factory=SALE_LINK.empty_table)
+    reference: pa.Table = field(default_factory=SALE_REFERENCE.empty_table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,7 @@ class DerivedMatch:
     match: Relation
     breaks: Relation
     link: Relation
+    reference: Relation
 
 
 def derived_match(engine: SqlEngine, given: Matching) -> DerivedMatch:
@@ -145,12 +152,13 @@ def derived_match(engine: SqlEngine, given: Matching) -> DerivedMatch:
 
     Rows that are with the engine are let go of on the way: nobody is to read `given.current_row` afterwards.
     """
-    linked = _READS["prepare/sale_link"] if given.is_linked else ()
+    linked = (*_READS["prepare/sale_link"], "sale_reference") if given.is_linked else ()
     found = _found(engine, given, ("match", "sale", "open_break", *linked))
     link: Relation = SALE_LINK.empty_table()
     if given.is_linked:
         link = engine.derive("reconcile/prepare/sale_link", _read("prepare/sale_link", found))
-    return DerivedMatch(found["sale"], found["match"], found["open_break"], link)
+    reference = found.get("sale_reference", SALE_REFERENCE.empty_table())
+    return DerivedMatch(found["sale"], found["match"], found["open_break"], link, reference)
 
 
 def matched(engine: SqlEngine, given: Matching) -> Matched:
@@ -158,7 +166,8 @@ def matched(engine: SqlEngine, given: Matching) -> Matched:
     found = derived_match(engine, given)
     match = engine.table(found.match).select(MATCH.names).cast(MATCH)
     link = engine.table(found.link).cast(SALE_LINK)
-    return Matched(engine.table(found.sale), match, engine.table(found.breaks), link)
+    reference = engine.table(found.reference).cast(SALE_REFERENCE)
+    return Matched(engine.table(found.sale), match, engine.table(found.breaks), link, reference)
 
 
 def _found(
@@ -196,6 +205,7 @@ def _found(
         ("prepare/folded_ref", {}),
         ("candidate_click", {}),
         ("sale_match", {}),
+        *((("prepare/sale_reference", {}),) if given.is_linked else ()),
         ("prepare/sale_day", zone),
         ("duplicate", {}),
         ("missing_conversion", day),
@@ -260,6 +270,9 @@ _READS: dict[str, tuple[str, ...]] = {
     "prepare/folded_ref": ("grouped_sale", "exact_click"),
     "candidate_click": ("grouped_sale", "folded_ref", "truncation", "conversion", "click"),
     "sale_match": ("grouped_sale", "exact_click", "program_state", "candidate_click", "seal"),
+    "prepare/sale_reference": (
+        "grouped_sale", "exact_click", "candidate_click", "sale_match", "settled_match", "decision",
+    ),
     "prepare/sale_day": ("grouped_sale",),
     "duplicate": ("grouped_sale", "sale_match"),
     "missing_conversion": ("conversion", "click", "program", "sale_match", "partner_model"),

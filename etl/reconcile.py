@@ -17,16 +17,17 @@ import pyarrow.compute as pc
 
 from etl.core.connector import ConnectorFacts
 from etl.core.context import Context, StageResult
-from etl.core.engine import Files, Relation
+from etl.core.engine import Relation
 from etl.core.kept import BREAK_FOUND, OPENING_BREAKS, REMITTANCE_BREAKS, Change, KeptTable, keep
 from etl.core.money import exponent
 from etl.core.schemas import CONVERSION, MATCH, TEXT, VERSION
-from etl.core.seen import NARROW_FROM, forget_seen, hash_of, read_seen, write_seen
+from etl.core.seen import NARROW_FROM, forget_seen, read_seen, write_seen
 from etl.core.touched import TOUCHED_ROW, touch, touch_rows
 from etl.core.warehouse import Connection, fetch, lock
 from etl.given import Given, read_given, settled_matches
-from etl.match import SALE_LINK, derived_match, run_step
-from etl.narrow import Narrowed, narrowed
+from etl.match import derived_match, run_step
+from etl.narrow import narrowed
+from etl.narrow.memory import remember_all, remember_more
 
 _SALE = pa.schema(
     [
@@ -77,8 +78,6 @@ _BREAKS = KeptTable(
 )
 KEPT = (_VERSIONS, _SALES, _MATCHES, _BREAKS)
 _AT_STAKE = pa.schema([("currency", TEXT), ("break_count", pa.int64()), ("amount", pa.decimal128(38, 4))])
-# So many files of links are read in each run before they are made one.
-_LINK_FILES_MAX = 60
 
 
 def reconcile(
@@ -107,7 +106,7 @@ def reconcile(
             found, looked_at, is_remembered = part.matched, part.matched.sale.num_rows, True
             tables = (part.versions, found.sale, found.match, _not_opened(found.breaks, given.opened))
             changes = _kept(context, connection, given, tables, _scopes_of_part())
-            _link_more(context, connection, part)
+            remember_more(context, connection, part)
         touch(connection, [changes["versions"].told["sale_id"], changes["sales"].told["sale_id"]])
         touch_rows(connection, changes["versions"].told, changes["sales"].told["sale_id"])
         if is_remembered:
@@ -173,33 +172,9 @@ def _whole(
     breaks = _not_opened(engine.table(found.breaks), given.opened)
     scopes = [table.scope for table in KEPT[1:]]
     changes |= _kept(context, connection, given, (found.sale, found.match, breaks), scopes)
-    _link_all(context, connection, engine.table(found.link).cast(SALE_LINK))
+    if is_remembered:
+        remember_all(context, connection, found)
     return engine.count(found.sale), changes, is_remembered
-
-
-def _link_all(context: Context, connection: Connection, link: pa.Table) -> None:
-    """Remember what all sales can be found by, and nothing of before."""
-    connection.execute("DELETE FROM ops.sale_link_file")
-    _put_links(context, connection, link)
-
-
-def _link_more(context: Context, connection: Connection, part: Narrowed) -> None:
-    """Remember what sales can be found by that were looked at again, as far as it is not known already."""
-    relations: dict[str, Relation] = {"link": part.matched.link, "known_link": part.known_link}
-    _put_links(context, connection, run_step(context.engine, "prepare/new_link", relations, {}))
-    paths = [str(row[0]) for row in connection.execute("SELECT object_path FROM ops.sale_link_file").fetchall()]
-    if len(paths) > _LINK_FILES_MAX:
-        files = Files([context.lake.local(path) for path in paths], SALE_LINK)
-        _link_all(context, connection, run_step(context.engine, "prepare/every_link", {"sale_link": files}, {}))
-
-
-def _put_links(context: Context, connection: Connection, link: pa.Table) -> None:
-    if link.num_rows:
-        path = f"derived/sale_link/{hash_of([link], ())}.parquet"
-        context.lake.put_table(link, path)
-        connection.execute(
-            "INSERT INTO ops.sale_link_file VALUES (%s, %s) ON CONFLICT DO NOTHING", (path, link.num_rows)
-        )
 
 
 def _not_opened(breaks: pa.Table, opened: pa.Table) -> pa.Table:

@@ -51,6 +51,8 @@ DERIVED = (
     "ops.reconciled",
     "ops.reconciled_input",
     "ops.sale_link_file",
+    "ops.file_span",
+    "ops.sale_reference",
     "ops.accrued",
     "ops.accrued_rate",
     "ops.touched_sale",

@@ -106,4 +106,5 @@ def _about(result: Matched, sale: pa.Table, row: pa.Table, conversion: pa.Table)
         match=result.match.join(row, KEY.names, join_type="left semi"),
         breaks=breaks.filter(pc.if_else(is_missing, is_asked, is_ours)),
         link=among(result.link, sale),
+        reference=among(result.reference, sale),
     )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.core.engine import Relation
-from etl.core.schemas import CLICK, CONVERSION, TEXT
+from etl.core.schemas import CLICK, CONVERSION, INSTANT, TEXT
 from etl.match import run_step
+from etl.narrow.files import Ids, Instants
 from etl.narrow.search import Search, evidence, union
 
 _CONVERSION_ID = pa.schema([("conversion_id", TEXT)])
 _CLICK_ID = pa.schema([("click_id", TEXT)])
+_KNOWN_REFERENCE = pa.schema([("sale_id", TEXT), ("first_at", INSTANT), ("last_at", INSTANT)])
+_HOUR = timedelta(hours=1)
 _DAYS = pa.schema([("days", pa.int32())])
 
 
@@ -56,26 +61,70 @@ def conversion_rows(search: Search, asked: pa.Table, sales: pa.Table | None) -> 
 
 
 def clicks_for(search: Search, sales: pa.Table, grouped: pa.Table, conversion: pa.Table) -> pa.Table:
-    """Return all clicks that any rule could name for these sales, or that their conversions and decisions name."""
+    """Return all clicks that any rule could name for these sales, or that their conversions and decisions name.
+
+    What a sale's reference could mean when the sale was last looked at is known, with the instants; only clicks that
+    nobody looked for yet are looked for in all files whose ids do not say otherwise.
+    """
     engine, given = search.given.engine, search.given
-    tracked = search.all_files("click", CLICK)
     decision = given.decision.filter(pc.is_in(given.decision["sale_id"], sales["sale_id"].combine_chunks()))
-    named = union(grouped["click_ref"], conversion["click_id"], decision["click_id"]).rename_columns(_CLICK_ID.names)
-    rows = run_step(engine, "prepare/named_click", {"tracked_click": tracked, "named": named}, {})
-    click = run_step(engine, "click", {"tracked_click": rows}, {})
-    exact = run_step(engine, "exact_click", {"grouped_sale": grouped, "click": click}, {})
-    if pc.all(pc.is_in(grouped["click_ref"], exact["click_id"].combine_chunks())).as_py():
-        return click
-    residue: dict[str, Relation] = {
-        "grouped_sale": grouped,
-        "exact_click": exact,
-        "folded_ref": run_step(engine, "prepare/folded_ref", {"grouped_sale": grouped, "exact_click": exact}, {}),
+    known = _known_references(search, grouped)
+    unknown = grouped.filter(pc.invert(pc.is_in(grouped["sale_id"], known["sale_id"].combine_chunks())))
+    others = union(conversion["click_id"], decision["click_id"])["sale_id"]
+    ids = Ids(
+        [*others.to_pylist(), *unknown["click_ref"].drop_null().to_pylist()],
+        _folded(search, unknown)["ref_folded"].drop_null().to_pylist(),
+    )
+    met = known.filter(pc.is_valid(known["first_at"]))
+    happened = Instants(zip(met["first_at"].to_pylist(), met["last_at"].to_pylist(), strict=True))
+    relations: dict[str, Relation] = {
+        "tracked_click": search.clicks_of(happened, ids),
+        "named": union(grouped["click_ref"], others).rename_columns(_CLICK_ID.names),
+        "bent_ref": _folded(search, grouped),
         "truncation": pa.table({"ref_length": pa.array(given.truncated_lengths, pa.int32())}),
-        "tracked_click": tracked,
     }
-    possible = run_step(engine, "prepare/possible_click", residue, {})
-    more = possible.filter(pc.invert(pc.is_in(possible["click_id"], named["click_id"].combine_chunks())))
-    if more.num_rows == 0:
-        return click
-    found = run_step(engine, "prepare/named_click", {"tracked_click": tracked, "named": more.cast(_CLICK_ID)}, {})
-    return run_step(engine, "click", {"tracked_click": pa.concat_tables([rows, found])}, {})
+    meant = run_step(engine, "prepare/possible_click", relations, {})
+    timed: dict[str, Relation] = {
+        "tracked_click": search.clicks_of(_told_times(grouped), None),
+        "grouped_sale": grouped,
+    }
+    return pa.concat_tables([meant, run_step(engine, "prepare/timed_click", timed, {})])
+
+
+def _known_references(search: Search, grouped: pa.Table) -> pa.Table:
+    """Return the sales of whose reference it is known between which instants all lies that it could mean.
+
+    It is known if it was the sale's when the sale was last looked at: any click since that it could mean would have
+    touched the sale, so only new files hold one. A sale that asks for no bent form is content with less.
+    """
+    asks_none = pc.or_(grouped["is_reduction"], pc.or_(grouped["is_ref_mixed"], grouped["is_click_unexpected"]))
+    asked = grouped.select(["sale_id", "click_ref"]).filter(pc.is_valid(grouped["click_ref"]))
+    search.stage("asked_reference", asked)
+    search.stage("unbent_sale", grouped.select(["sale_id"]).filter(asks_none))
+    return search.fetch(
+        "SELECT a.sale_id, coalesce(r.first_at, s.clicked_at), coalesce(r.last_at, s.clicked_at)"
+        " FROM asked_reference AS a JOIN ops.sale AS s USING (sale_id)"
+        " LEFT JOIN ops.sale_reference AS r ON r.sale_id = a.sale_id"
+        " WHERE CASE WHEN r.sale_id IS NULL THEN s.rule = 'click_ref' AND s.click_id = a.click_ref"
+        " ELSE r.click_ref = a.click_ref AND (r.is_bent_known OR a.sale_id IN (SELECT sale_id FROM unbent_sale)) END",
+        _KNOWN_REFERENCE,
+    )
+
+
+def _folded(search: Search, grouped: pa.Table) -> pa.Table:
+    """Return the references of these sales as a partner may have bent them."""
+    relations: dict[str, Relation] = {"grouped_sale": grouped, "exact_click": _CLICK_ID.empty_table()}
+    return run_step(search.given.engine, "prepare/folded_ref", relations, {})
+
+
+def _told_times(grouped: pa.Table) -> Instants:
+    """Return the instants of which partners tell that a sale without a reference was clicked then."""
+    columns = ["click_ref", "partner_clicked_at", "partner_clicked_precision_seconds"]
+    told = grouped.select(columns).filter(
+        pc.and_(pc.is_null(grouped["click_ref"]), pc.is_valid(grouped["partner_clicked_at"]))
+    )
+    return Instants(
+        (at - 2 * _HOUR, at + 4 * _HOUR)
+        for at, precision in zip(*(told[name].to_pylist() for name in columns[1:]), strict=True)
+        if precision is not None and 1 <= precision <= _HOUR.total_seconds()
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, time, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,10 +12,13 @@ from etl.core.engine import Relation
 from etl.core.schemas import TEXT, TRANSACTION, VERSION
 from etl.given import object_path_of
 from etl.match import CONFLICT, SALE_LINK, run_step
+from etl.narrow.files import Instants, Interval
 from etl.narrow.search import KEY, KEY_COLUMNS, SALE_ID, Search, columns_of, evidence, keys, union
 
 _DELIVERY_ID = pa.schema([("delivery_id", TEXT)])
 _KNOWN_KEY = pa.schema([("delivery_id", TEXT), *KEY])
+_HAPPENED = pa.schema([("partner_account", TEXT), ("happened_on", pa.date32())])
+_DAY = timedelta(days=1)
 
 
 def touched_versions(search: Search, changed: Sequence[str]) -> tuple[pa.Table, pa.Table, pa.Table]:
@@ -25,17 +29,19 @@ def touched_versions(search: Search, changed: Sequence[str]) -> tuple[pa.Table, 
     key = keys([key, _moved_keys(search)])
     # Known mates first, so that the rows are mostly read once.
     key = keys([key, search.keys_of(union(search.sales_of(key)))])
+    fresh, observed = key, []
     while True:
         if key.num_rows > search.limit:
             return key, VERSION.empty_table(), CONFLICT.empty_table()
-        observation = _observation(search, key)
+        observed.append(_observation(search, fresh, changed))
+        observation = pa.concat_tables(observed)
         versions = search.given.versions(observation)
         sales = union(versions["sale_id"], search.sales_of(key), _summed_with(search, versions))
-        more = keys([key, search.keys_of(sales)])
-        if more.num_rows == key.num_rows:
+        fresh = keys([search.keys_of(sales)]).join(key, KEY.names, join_type="left anti").cast(KEY)
+        if fresh.num_rows == 0:
             conflict = run_step(search.given.engine, "conflict", {"observation": observation}, {})
             return key, versions, conflict
-        key = more
+        key = keys([key, fresh])
 
 
 def _told_otherwise(search: Search, changed: Sequence[str]) -> pa.Table:
@@ -90,11 +96,48 @@ def _moved_keys(search: Search) -> pa.Table:
     return run_step(search.given.engine, "prepare/moved_row_key", relations, {}).cast(KEY)
 
 
-def _observation(search: Search, key: pa.Table) -> pa.Table:
+def _observation(search: Search, key: pa.Table, changed: Sequence[str]) -> pa.Table:
     """Return all that was ever told of some keys."""
-    files = search.rows_of(pc.unique(key["partner_account"]))
-    relations: dict[str, Relation] = {"transaction_row": files, "touched_key": key}
+    accounts = pc.unique(key["partner_account"])
+    happened = None if _may_be_anywhere(search, key, changed) else _happened(search, key, changed)
+    relations: dict[str, Relation] = {"transaction_row": search.rows_of(accounts, happened), "touched_key": key}
     return search.given.observation(run_step(search.given.engine, "prepare/row_of_key", relations, {}))
+
+
+def _may_be_anywhere(search: Search, key: pa.Table, changed: Sequence[str]) -> bool:
+    """Return whether rows of these keys may have happened when no version says.
+
+    Each row that was heard is a version or says what the version before it said. Not heard are rows that are told of a
+    sale after it moved, and those that contradict each other: where a later word settled that, a delivery that is read
+    anew may take the word back.
+    """
+    if search.given.moved.num_rows or any(name in search.before.of("delivery") for name in changed):
+        return True
+    search.stage("asked_key", key)
+    doubted = f"SELECT {columns_of('k')} FROM asked_key AS k JOIN ops.break AS b USING ({KEY_COLUMNS})"
+    return bool(search.fetch(f"{doubted} WHERE b.kind = 'conflicting_versions' LIMIT 1", KEY).num_rows)
+
+
+def _happened(search: Search, key: pa.Table, changed: Sequence[str]) -> dict[str, Instants]:
+    """Return the days on which rows of these keys happened, by account: as it was known, and as it was told anew."""
+    given = search.given
+    told = given.delivery.filter(pc.is_in(given.delivery["delivery_id"], pa.array(changed, TEXT)))
+    search.stage("asked_key", key)
+    known = search.fetch(
+        "SELECT DISTINCT v.partner_account, v.occurred_at::date AS happened_on"
+        f" FROM asked_key AS k JOIN ops.transaction_version AS v USING ({KEY_COLUMNS})",
+        _HAPPENED,
+    )
+    relations: dict[str, Relation] = {
+        "transaction_row": given.files(told["object_path"].to_pylist(), TRANSACTION),
+        "touched_key": key,
+    }
+    anew = run_step(given.engine, "prepare/day_of_key", relations, {}).cast(_HAPPENED)
+    days: dict[str, list[Interval]] = {name: [] for name in pc.unique(key["partner_account"]).to_pylist()}
+    for row in pa.concat_tables([known, anew]).to_pylist():
+        begun = datetime.combine(row["happened_on"], time())
+        days[row["partner_account"]].append((begun, begun + _DAY))
+    return {name: Instants(each) for name, each in days.items()}
 
 
 def _summed_with(search: Search, versions: pa.Table) -> pa.ChunkedArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 import pyarrow as pa
@@ -14,9 +14,14 @@ from etl.core.seen import FEW_SALES, SHARE_MAX, Seen
 from etl.core.warehouse import Connection, fetch, stage
 from etl.given import Given
 from etl.match import SALE_LINK, run_step
+from etl.narrow.files import Columns, Ids, Instants, spans
 
 KEY = pa.schema([("partner_account", TEXT), ("transaction_id", TEXT), ("line_id", TEXT)])
 SALE_ID = pa.schema([("sale_id", TEXT)])
+_LINK_FILE = pa.schema(
+    [("object_path", TEXT), ("row_count", pa.int64()), ("first_sale_id", TEXT), ("last_sale_id", TEXT)]
+)
+_LINK_FILES = f"SELECT {', '.join(_LINK_FILE.names)} FROM ops.sale_link_file ORDER BY object_path"
 KEY_COLUMNS = ", ".join(KEY.names)
 
 
@@ -25,9 +30,9 @@ class Search:
 
     def __init__(self, connection: Connection, given: Given, before: Seen) -> None:
         self.connection, self.given, self.before, self.now = connection, given, before, given.seen
-        paths = connection.execute("SELECT object_path, row_count FROM ops.sale_link_file ORDER BY 1").fetchall()
-        self.links = given.files([str(path) for path, _ in paths], SALE_LINK)
-        self.limit = max(FEW_SALES, sum(int(str(count)) for _, count in paths) // SHARE_MAX)
+        self._link_file = self.fetch(_LINK_FILES, _LINK_FILE)
+        self.links = given.files(self._link_file["object_path"].to_pylist(), SALE_LINK)
+        self.limit = max(FEW_SALES, (pc.sum(self._link_file["row_count"]).as_py() or 0) // SHARE_MAX)
 
     def stage(self, name: str, table: pa.Table) -> None:
         """Hold `table` for the queries of this transaction."""
@@ -83,14 +88,52 @@ class Search:
         found = run_step(self.given.engine, "prepare/new_click_id", {"new_click": self.new_files("click", CLICK)}, {})
         return found["click_id"].combine_chunks()
 
-    def rows_of(self, accounts: pa.Array) -> Objects:
-        """Return all that partners told of some accounts."""
+    def rows_of(self, accounts: pa.Array, happened: Mapping[str, Instants] | None = None) -> Objects:
+        """Return all files of what partners told of some accounts, or those that may tell of what `happened` in each.
+
+        A complete answer tells of its days by what it leaves out, too.
+        """
         told = self.given.delivery.filter(pc.is_in(self.given.delivery["partner_account"], accounts))
-        return self.given.files(told["object_path"].to_pylist(), TRANSACTION)
+        paths: list[str] = told["object_path"].to_pylist()
+        if happened is None:
+            return self.given.files(paths, TRANSACTION)
+        known = spans(self.connection, self.given.lake, paths, Columns("occurred_at"))
+        scopes = {row["delivery_id"]: row for row in self.given.scope.to_pylist() if row["states_scope"]}
+        chosen = []
+        for row in told.to_pylist():
+            at, instants = known[row["object_path"]].at, happened[row["partner_account"]]
+            scope = scopes.get(row["delivery_id"])
+            is_of_scope = scope is not None and instants.meet(scope["from_at"], scope["until_at"])
+            if at is None or is_of_scope or instants.meet(*at):
+                chosen.append(row["object_path"])
+        return self.given.files(chosen, TRANSACTION)
+
+    def clicks_of(self, happened: Instants, ids: Ids | None) -> Objects:
+        """Return the files of clicks that may hold some that `happened` or have these `ids`, and all new ones."""
+        paths, seen = self.given.tracked_paths("click"), self.before.of("tracked_file")
+        known = spans(self.connection, self.given.lake, paths, Columns("clicked_at", "click_id"))
+        chosen = []
+        for path in paths:
+            span = known[path]
+            if (
+                path not in seen
+                or span.at is None
+                or happened.meet(*span.at)
+                or (ids is not None and (span.ids is None or ids.may_lie(*span.ids)))
+            ):
+                chosen.append(path)
+        return self.given.files(chosen, CLICK)
 
     def known_links(self, sales: pa.Table, new_link: pa.Table) -> pa.Table:
         """Return all that these sales could be found by, and the reversals of their programs."""
-        relations: dict[str, Relation] = {"sale_link": self.links, "new_link": new_link, "touched_sale": sales}
+        ids = Ids(sales["sale_id"].to_pylist(), ())
+        paths = [
+            row["object_path"]
+            for row in self._link_file.to_pylist()
+            if row["first_sale_id"] is None or ids.may_lie(row["first_sale_id"], row["last_sale_id"])
+        ]
+        links = self.given.files(paths, SALE_LINK)
+        relations: dict[str, Relation] = {"sale_link": links, "new_link": new_link, "touched_sale": sales}
         return run_step(self.given.engine, "prepare/link_of_sale", relations, {}).cast(SALE_LINK)
 
     def linked(self, evidence: pa.Table) -> pa.ChunkedArray:

@@ -202,27 +202,12 @@ def _narrow(life: Life) -> None:
         with psycopg.connect(life.context.warehouse.url) as connection:
             connection.execute("DELETE FROM ops.reconciled_input")
     rare: dict[str, dict[str, Relation]] = {
-        "every_link": {"sale_link": SALE_LINK.empty_table()},
-        "moved_row_key": {"transaction_row": TRANSACTION.empty_table(), "moved_key": MOVED_KEY.empty_table()},
-        "possible_click": {
-            "tracked_click": CLICK.empty_table(),
-            "grouped_sale": pa.table({name: pa.array([], kind) for name, kind in _GROUPED.items()}),
-            "exact_click": CLICK.empty_table(),
-            "folded_ref": pa.table({"ref_folded": pa.array([], pa.string()), "ref_length": pa.array([], pa.int32())}),
-            "truncation": pa.table({"ref_length": pa.array([16], pa.int32())}),
-        },
+        "prepare/every_link": {"sale_link": SALE_LINK.empty_table()},
+        "prepare/moved_row_key": {"transaction_row": TRANSACTION.empty_table(), "moved_key": MOVED_KEY.empty_table()},
+        "click": {"tracked_click": CLICK.empty_table()},
     }
     for name, relations in rare.items():
-        run_step(life.context.engine, f"prepare/{name}", relations, {})
-
-
-_GROUPED = {
-    "sale_id": pa.string(),
-    "click_ref": pa.string(),
-    "is_reduction": pa.bool_(),
-    "partner_clicked_at": pa.timestamp("us"),
-    "partner_clicked_precision_seconds": pa.int32(),
-}
+        run_step(life.context.engine, name, relations, {})
 
 
 def _term(url: str) -> None:

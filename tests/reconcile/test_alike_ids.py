@@ -44,5 +44,10 @@ def test_where_ids_begin_alike_only_those_a_reference_may_mean_are_possible(refs
         for name, table in {**given, "click": CLICKS, "conversion": CONVERSION.empty_table()}.items():
             register(connection, name, table)
         assert connection.execute(f"{queried} SELECT count(*) FROM possible").fetchall() == [(count,)]
-    narrowly = {**given, "tracked_click": CLICKS, "exact_click": CLICK.empty_table()}
-    assert run_step(ENGINE, "prepare/possible_click", narrowly, {}).num_rows == count
+    narrowly = {
+        "tracked_click": CLICKS,
+        "named": pa.table({"click_id": [IDS[7]]}),
+        "bent_ref": given["folded_ref"],
+        "truncation": TRUNCATION,
+    }
+    assert run_step(ENGINE, "prepare/possible_click", narrowly, {}).num_rows == count + 1

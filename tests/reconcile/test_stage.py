@@ -65,16 +65,22 @@ def context(warehouse_url: str, tmp_path: Path) -> Context:
     return made
 
 
-def accept(context: Context, told: Delivery, *, state: str = "passed", lacks: tuple[str, ...] = ()) -> None:
+def accept(
+    context: Context,
+    told: Delivery,
+    *,
+    state: str = "passed",
+    lacks: tuple[str, ...] = (),
+    window: tuple[str, str] = ("2026-03-01", "2026-04-01"),
+) -> None:
     """Write a delivery that has been parsed and validated, as the stages before would."""
     rows = [{**one, "delivery_id": told.delivery_id} for one in told.rows]
     path = f"accepted/{told.delivery_id}.parquet"
     context.lake.put_table(pa.Table.from_pylist(rows, schema=TRANSACTION).drop_columns(list(lacks)), path)
     with context.warehouse.transaction() as connection:
         connection.execute(
-            "INSERT INTO ops.delivery VALUES (%s, 'awin', 'awin_main', '2026-03-01', '2026-04-01', %s, 'x', 1, true,"
-            " false, 'run-0')",
-            (told.delivery_id, told.observed_at),
+            "INSERT INTO ops.delivery VALUES (%s, 'awin', 'awin_main', %s, %s, %s, 'x', 1, true, false, 'run-0')",
+            (told.delivery_id, *window, told.observed_at),
         )
         connection.execute(
             "INSERT INTO ops.parse VALUES (%s, 1, %s, %s, 0, 0, %s, 'run-0')",
