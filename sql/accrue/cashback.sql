@@ -6,16 +6,35 @@
 -- rounding. The value has ten digits. What the partner reports above its contract does not raise what we promise: it is
 -- taken from the rule with the highest share. A sale that waits for a rate, or whose rows differ in currency, earns
 -- nothing yet (is_waiting).
-WITH ruled AS (
+WITH several AS (
+    SELECT program_id FROM cashback_rule GROUP BY program_id, component, commission_group HAVING COUNT(*) > 1
+),
+rule AS (
+    SELECT r.program_id, r.component, r.commission_group, r.rule_id, r.valid_from, r.valid_until, r.basis, r.value, r.cap,
+        r.currency, r.rounding,
+        EXISTS (SELECT 1 FROM several AS p WHERE p.program_id = r.program_id) AS is_one_of_several
+    FROM cashback_rule AS r
+),
+valid AS (
     SELECT s.sale_id, s.sale_on, r.component, r.commission_group, r.rule_id, r.valid_from, r.basis, r.value, r.cap,
-        r.currency AS rule_currency, r.rounding
+        r.currency AS rule_currency, r.rounding, r.is_one_of_several
     FROM sale AS s
-    JOIN cashback_rule AS r
+    JOIN rule AS r
         ON r.program_id = s.program_id AND r.valid_from <= s.clicked_at
         AND (r.valid_until IS NULL OR s.clicked_at < r.valid_until)
     WHERE s.outcome = 'matched' AND s.earns_cashback AND s.member_id IS NOT NULL
+),
+-- Most programs never had another rule: only sales of those that had are put in order.
+ruled AS (
+    SELECT sale_id, sale_on, component, commission_group, rule_id, basis, value, cap, rule_currency, rounding
+    FROM valid
+    WHERE NOT is_one_of_several
+    UNION ALL
+    SELECT sale_id, sale_on, component, commission_group, rule_id, basis, value, cap, rule_currency, rounding
+    FROM valid
+    WHERE is_one_of_several
     QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY s.sale_id, r.component, r.commission_group ORDER BY r.valid_from DESC, r.rule_id
+        PARTITION BY sale_id, component, commission_group ORDER BY valid_from DESC, rule_id
     ) = 1
 ),
 of_group AS (

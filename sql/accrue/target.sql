@@ -1,4 +1,5 @@
--- purpose: the postings every sale should have: what changes on each of its days, as signed flows between accounts.
+-- purpose: the postings every sale should have: what changes on each of its days, as the journal takes flows: positive, in
+--   the right direction, with their amount in base currency.
 -- grain: one flow of one sale for one day.
 -- reads: row_state, cashback, share, sale, account_setting, program_setting, conversion_rate, payment, currency_unit;
 --   parameter base_currency.
@@ -65,12 +66,12 @@ commission AS (
     GROUP BY sale_id, step_on, sale_on, partner_account, status, currency
 ),
 earned AS (
-    SELECT h.sale_id, h.step_on, a.sale_on, h.component, h.status, h.member_minor, h.source_minor, c.source_currency,
+    SELECT h.sale_id, h.step_on, a.sale_on, h.component, h.member_minor, h.source_minor, c.source_currency,
         c.rule_currency, c.scale, a.partner_account, a.member_id,
-        CASE WHEN c.source_currency = c.rule_currency THEN 'border' ELSE 'fx_position' END AS bridge_kind,
-        CASE WHEN h.status = 'approved' THEN 'cashback_cost' ELSE 'cashback_expected_cost' END AS cost_kind,
-        CASE WHEN h.status = 'approved' THEN 'cashback_confirmed' ELSE 'cashback_pending' END AS member_kind,
-        CASE a.cashback_payable_on
+        -- Which lane of each side: below.
+        CASE WHEN h.status = 'approved' THEN 3 ELSE 7 END
+            + CASE WHEN c.source_currency = c.rule_currency THEN 0 ELSE 1 END AS cost_lane,
+        h.status = 'approved' AND CASE a.cashback_payable_on
             WHEN 'approval' THEN TRUE
             WHEN 'funded' THEN COALESCE(f.is_funded, FALSE)
             ELSE t.is_paid_for
@@ -81,58 +82,98 @@ earned AS (
     JOIN settled AS t ON t.sale_id = h.sale_id AND t.step_on = h.step_on
     LEFT JOIN funded AS f ON f.sale_id = h.sale_id AND f.step_on = h.step_on
 ),
+-- Between which accounts an amount moves is told by a number until all that is netted is netted.
+lane AS (
+    SELECT 1 AS lane_no, 'commission_receivable' AS debit_kind, 'account' AS debited, 'commission_income' AS credit_kind,
+        'account' AS credited
+    UNION ALL
+    SELECT 2, 'commission_expected', 'account', 'commission_expected_contra', 'account'
+    UNION ALL
+    SELECT 3, 'cashback_cost', 'account', 'border', 'nobody'
+    UNION ALL
+    SELECT 4, 'cashback_cost', 'account', 'fx_position', 'nobody'
+    UNION ALL
+    SELECT 5, 'border', 'nobody', 'cashback_confirmed', 'member'
+    UNION ALL
+    SELECT 6, 'fx_position', 'nobody', 'cashback_confirmed', 'member'
+    UNION ALL
+    SELECT 7, 'cashback_expected_cost', 'account', 'border', 'nobody'
+    UNION ALL
+    SELECT 8, 'cashback_expected_cost', 'account', 'fx_position', 'nobody'
+    UNION ALL
+    SELECT 9, 'border', 'nobody', 'cashback_pending', 'member'
+    UNION ALL
+    SELECT 10, 'fx_position', 'nobody', 'cashback_pending', 'member'
+    UNION ALL
+    SELECT 11, 'cashback_confirmed', 'member', 'cashback_payable', 'member'
+),
 flow AS (
-    SELECT c.sale_id, c.step_on, c.sale_on,
-        CASE WHEN c.status = 'approved' THEN 'commission_receivable' ELSE 'commission_expected' END AS debit_kind,
-        c.partner_account AS debit_owner,
-        CASE WHEN c.status = 'approved' THEN 'commission_income' ELSE 'commission_expected_contra' END AS credit_kind,
-        c.partner_account AS credit_owner, c.currency, 4 AS scale, c.amount, 'commission' AS component
-    FROM commission AS c
+    SELECT sale_id, step_on, sale_on, CASE WHEN status = 'approved' THEN 1 ELSE 2 END AS lane_no, partner_account,
+        NULL AS member_id, currency, 4 AS scale, 'commission' AS component, amount
+    FROM commission
     UNION ALL
-    SELECT sale_id, step_on, sale_on, cost_kind AS debit_kind, partner_account AS debit_owner, bridge_kind AS credit_kind,
-        '' AS credit_owner, source_currency AS currency, 4 AS scale, source_minor AS amount, component
+    SELECT sale_id, step_on, sale_on, cost_lane AS lane_no, partner_account, member_id, source_currency AS currency,
+        4 AS scale, component, source_minor AS amount
     FROM earned
     UNION ALL
-    SELECT sale_id, step_on, sale_on, bridge_kind AS debit_kind, '' AS debit_owner, member_kind AS credit_kind,
-        member_id AS credit_owner, rule_currency AS currency, scale, member_minor AS amount, component
+    SELECT sale_id, step_on, sale_on, cost_lane + 2 AS lane_no, partner_account, member_id, rule_currency AS currency,
+        scale, component, member_minor AS amount
     FROM earned
     UNION ALL
-    SELECT sale_id, step_on, sale_on, 'cashback_confirmed' AS debit_kind, member_id AS debit_owner,
-        'cashback_payable' AS credit_kind, member_id AS credit_owner, rule_currency AS currency, scale,
-        member_minor AS amount, component
+    SELECT sale_id, step_on, sale_on, 11 AS lane_no, partner_account, member_id, rule_currency AS currency, scale,
+        component, member_minor AS amount
     FROM earned
-    WHERE status = 'approved' AND is_payable
+    WHERE is_payable
 ),
 change AS (
-    SELECT f.sale_id, f.sale_on, f.step_on AS effective_for, f.debit_kind, f.debit_owner, f.credit_kind, f.credit_owner,
-        f.currency, f.scale, f.component, f.amount
+    SELECT f.sale_id, f.sale_on, f.step_on AS effective_for, f.lane_no, f.partner_account, f.member_id, f.currency,
+        f.scale, f.component, f.amount
     FROM flow AS f
     WHERE EXISTS (SELECT 1 FROM moving AS m WHERE m.sale_id = f.sale_id)
     UNION ALL
-    SELECT f.sale_id, f.sale_on, t.next_step_on AS effective_for, f.debit_kind, f.debit_owner, f.credit_kind,
-        f.credit_owner, f.currency, f.scale, f.component, -f.amount AS amount
+    SELECT f.sale_id, f.sale_on, t.next_step_on AS effective_for, f.lane_no, f.partner_account, f.member_id, f.currency,
+        f.scale, f.component, -f.amount AS amount
     FROM flow AS f
     JOIN step AS t ON t.sale_id = f.sale_id AND t.step_on = f.step_on
     WHERE t.next_step_on IS NOT NULL
 ),
 netted AS (
-    SELECT sale_id, sale_on, step_on AS effective_for, debit_kind, debit_owner, credit_kind, credit_owner, currency, scale,
-        component, amount
+    SELECT sale_id, sale_on, step_on AS effective_for, lane_no, partner_account, member_id, currency, scale, component,
+        amount
     FROM flow AS f
     WHERE NOT EXISTS (SELECT 1 FROM moving AS m WHERE m.sale_id = f.sale_id)
     UNION ALL
-    SELECT sale_id, sale_on, effective_for, debit_kind, debit_owner, credit_kind, credit_owner, currency, scale, component,
-        CAST(SUM(amount) AS BIGINT) AS amount
+    -- All else of a sale hangs on the lane and the currency.
+    SELECT sale_id, MIN(sale_on) AS sale_on, effective_for, lane_no, partner_account, MIN(member_id) AS member_id,
+        currency, MIN(scale) AS scale, component, CAST(SUM(amount) AS BIGINT) AS amount
     FROM change
-    GROUP BY sale_id, sale_on, effective_for, debit_kind, debit_owner, credit_kind, credit_owner, currency, scale,
-        component
+    GROUP BY sale_id, effective_for, lane_no, partner_account, currency, component
+),
+named AS (
+    SELECT n.sale_id, n.effective_for, l.debit_kind, l.credit_kind, n.currency, n.scale, n.component, n.amount,
+        CAST(b.rate AS DECIMAL(18, 12)) AS rate,
+        -- To four digits after the point, which is what base amounts have.
+        CASE n.scale WHEN 4 THEN 1 WHEN 3 THEN 10 WHEN 2 THEN 100 WHEN 1 THEN 1000 ELSE 10000 END AS factor,
+        CASE l.debited WHEN 'account' THEN n.partner_account WHEN 'member' THEN n.member_id ELSE '' END AS debit_owner,
+        CASE l.credited WHEN 'account' THEN n.partner_account WHEN 'member' THEN n.member_id ELSE '' END
+            AS credit_owner
+    FROM netted AS n
+    JOIN lane AS l ON l.lane_no = n.lane_no
+    LEFT JOIN conversion_rate AS b
+        ON b.sale_on = n.sale_on AND b.from_currency = n.currency AND b.to_currency = $base_currency
+    WHERE n.amount <> 0
 )
-SELECT n.sale_id AS document_id, n.debit_kind, n.debit_owner, n.credit_kind, n.credit_owner,
-    n.currency || '/' || CAST(n.scale AS VARCHAR) AS asset, n.amount, n.effective_for, n.component,
-    CAST(b.rate AS DECIMAL(18, 12)) AS rate
-FROM netted AS n
-LEFT JOIN conversion_rate AS b
-    ON b.sale_on = n.sale_on AND b.from_currency = n.currency AND b.to_currency = $base_currency
-WHERE n.amount <> 0
+SELECT sale_id AS document_id,
+    CASE WHEN amount > 0 THEN debit_kind ELSE credit_kind END AS debit_kind,
+    CASE WHEN amount > 0 THEN debit_owner ELSE credit_owner END AS debit_owner,
+    CASE WHEN amount > 0 THEN credit_kind ELSE debit_kind END AS credit_kind,
+    CASE WHEN amount > 0 THEN credit_owner ELSE debit_owner END AS credit_owner,
+    currency || '/' || CAST(scale AS VARCHAR) AS asset, ABS(amount) AS amount, effective_for, component,
+    CAST(
+        ROUND(CAST(ABS(amount) * factor AS DECIMAL(19, 0)) * CAST(rate AS DECIMAL(17, 12)), 0) * 0.0001
+        AS DECIMAL(20, 4)
+    ) AS base_amount,
+    rate
+FROM named
 ORDER BY document_id, effective_for, debit_kind, debit_owner, credit_kind, credit_owner, asset,
     component

@@ -40,10 +40,15 @@ def _record(
 
 
 def _run(
-    self: Engine, name: str, relations: Mapping[str, Relation], parameters: Mapping[str, Parameter] | None = None
+    self: Engine,
+    name: str,
+    relations: Mapping[str, Relation],
+    parameters: Mapping[str, Parameter] | None = None,
+    *,
+    is_ordered: bool = True,
 ) -> pa.Table:
     _record(self, name, relations, parameters)
-    return _RUN(self, name, relations, parameters)
+    return _RUN(self, name, relations, parameters, is_ordered=is_ordered)
 
 
 def _derive(
