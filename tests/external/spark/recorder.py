@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,10 +56,9 @@ def _derive(
     name: str,
     relations: Mapping[str, Relation],
     parameters: Mapping[str, Parameter] | None = None,
-    columns: Sequence[str] | None = None,
 ) -> Relation:
     _record(self, name, relations, parameters)
-    return _DERIVE(self, name, relations, parameters, columns)
+    return _DERIVE(self, name, relations, parameters)
 
 
 @pytest.hookimpl
