@@ -189,8 +189,7 @@ _POSTINGS = """
     SELECT j.year, j.number, p.booked_on, p.document_kind, p.document_id, p.effective_for, d.kind, d.owner, c.kind,
         c.owner, d.asset, p.amount
     FROM ledger.posting AS p
-    JOIN ledger.journal_entry AS j
-        ON j.document_kind = p.document_kind AND j.document_id = p.document_id AND j.entry_no = p.entry_no
+    JOIN ledger.journal_entry AS j ON j.entity = p.entity AND j.year = p.year AND j.number = p.number
     JOIN ledger.account AS d ON d.account_id = p.debit
     JOIN ledger.account AS c ON c.account_id = p.credit
     WHERE p.entity = %s

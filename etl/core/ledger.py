@@ -68,6 +68,8 @@ POSTING = pa.schema(
         pa.field("document_kind", TEXT, nullable=False),
         pa.field("document_id", TEXT, nullable=False),
         pa.field("entry_no", pa.int32(), nullable=False),
+        pa.field("year", pa.int32(), nullable=False),
+        pa.field("number", pa.int64(), nullable=False),
         pa.field("leg", pa.int32(), nullable=False),
         pa.field("entity", TEXT, nullable=False),
         pa.field("debit", pa.int64(), nullable=False),
@@ -269,7 +271,7 @@ def _entries(chunk: Chunk, flows: RankedFlows, header: Mapping[str, str | dateti
 def _said(chunk: Chunk, flows: RankedFlows, entries: pa.Table) -> pa.Table:
     """Return all that postings say but their accounts."""
     moved = flows.moved.take(chunk.row)
-    entry = entries.select(["document_id", "entry_no", "booked_on"]).take(chunk.entry)
+    entry = entries.select(["year", "number", "document_id", "entry_no", "booked_on"]).take(chunk.entry)
     parts = [*moved.columns, *entry.columns, pa.array(chunk.leg)]
     return pa.table(parts, names=[*moved.column_names, *entry.column_names, "leg"])
 

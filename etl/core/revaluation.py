@@ -168,9 +168,10 @@ def unpriced(items: list[OpenItem]) -> Iterator[str]:
 
 _POSTED_QUERY = """
     SELECT d.kind, d.owner, c.kind, c.owner, p.amount, p.effective_for
-    FROM ledger.posting AS p
+    FROM ledger.journal_entry AS j
+    JOIN ledger.posting AS p ON p.entity = j.entity AND p.year = j.year AND p.number = j.number
     JOIN ledger.account AS d ON d.account_id = p.debit
     JOIN ledger.account AS c ON c.account_id = p.credit
-    WHERE p.entity = %s AND p.document_kind = 'revaluation' AND p.document_id = %s
-    ORDER BY p.entry_no, p.leg
+    WHERE j.entity = %s AND j.document_kind = 'revaluation' AND j.document_id = %s
+    ORDER BY j.entry_no, p.leg
 """

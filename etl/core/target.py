@@ -249,14 +249,16 @@ def commission_tolerance(configuration: Configuration) -> pa.Table:
 
 def read_posted(connection: Connection, entity: str, documents: Some | None = None, kind: str = "sale") -> pa.Table:
     """Return what documents have in the ledger: one signed sum a pair of accounts, day, component and rate."""
-    which, parameters = is_among("document_id", ALL if documents is None else documents)
+    which, parameters = is_among("j.document_id", ALL if documents is None else documents)
     # Summed by account number first: names are wide, and there are many postings for each account.
     query = f"""
         WITH posted AS (
-            SELECT document_id, debit, credit, effective_for, component, rate, sum(amount)::bigint AS amount
-            FROM ledger.posting
-            WHERE document_kind = %(kind)s AND entity = %(entity)s AND {which}
-            GROUP BY document_id, debit, credit, effective_for, component, rate
+            SELECT j.document_id, p.debit, p.credit, p.effective_for, p.component, p.rate,
+                sum(p.amount)::bigint AS amount
+            FROM ledger.journal_entry AS j
+            JOIN ledger.posting AS p ON p.entity = j.entity AND p.year = j.year AND p.number = j.number
+            WHERE j.document_kind = %(kind)s AND j.entity = %(entity)s AND {which}
+            GROUP BY j.document_id, p.debit, p.credit, p.effective_for, p.component, p.rate
         )
         SELECT p.document_id, d.kind, d.owner, c.kind, c.owner, d.asset, p.amount, p.effective_for, p.component, p.rate
         FROM posted AS p

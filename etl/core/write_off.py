@@ -106,9 +106,10 @@ WHERE kind = 'write_off'
 ORDER BY decision_id
 """
 _DOCUMENTS = """
-SELECT DISTINCT document_id
-FROM ledger.posting
-WHERE entity = %s AND document_kind = 'write_off' AND component = %s
-    AND (%s::text[] IS NULL OR document_id = ANY(%s))
-ORDER BY document_id
+SELECT DISTINCT j.document_id
+FROM ledger.journal_entry AS j
+JOIN ledger.posting AS p ON p.entity = j.entity AND p.year = j.year AND p.number = j.number
+WHERE j.entity = %s AND j.document_kind = 'write_off' AND p.component = %s
+    AND (%s::text[] IS NULL OR j.document_id = ANY(%s))
+ORDER BY j.document_id
 """

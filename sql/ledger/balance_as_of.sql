@@ -7,8 +7,7 @@
 WITH known AS (
     SELECT p.debit, p.credit, p.amount, p.base_amount
     FROM ledger.posting AS p
-    JOIN ledger.journal_entry AS j
-        ON j.document_kind = p.document_kind AND j.document_id = p.document_id AND j.entry_no = p.entry_no
+    JOIN ledger.journal_entry AS j ON j.entity = p.entity AND j.year = p.year AND j.number = p.number
     WHERE p.entity = %(entity)s
         AND CASE WHEN %(is_booked)s THEN p.booked_on ELSE p.effective_for END <= %(as_of)s
         AND (%(known_at)s::timestamp IS NULL OR j.posted_at <= %(known_at)s::timestamp)

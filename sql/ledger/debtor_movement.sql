@@ -20,7 +20,7 @@ known AS (
         AND (%(as_of)s::date IS NULL OR p.effective_for <= %(as_of)s::date)
         AND (%(known_at)s::timestamp IS NULL OR EXISTS (
             SELECT 1 FROM ledger.journal_entry AS j
-            WHERE j.document_kind = p.document_kind AND j.document_id = p.document_id AND j.entry_no = p.entry_no
+            WHERE j.entity = p.entity AND j.year = p.year AND j.number = p.number
                 AND j.posted_at <= %(known_at)s::timestamp
         ))
 ),

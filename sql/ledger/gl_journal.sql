@@ -16,8 +16,7 @@ line AS (
     FROM ledger.posting AS p
     JOIN ledger.account AS d ON d.account_id = p.debit
     JOIN ledger.account AS c ON c.account_id = p.credit
-    JOIN ledger.journal_entry AS j
-        ON j.document_kind = p.document_kind AND j.document_id = p.document_id AND j.entry_no = p.entry_no
+    JOIN ledger.journal_entry AS j ON j.entity = p.entity AND j.year = p.year AND j.number = p.number
     JOIN map AS md ON md.kind = d.kind AND md.statement <> 'memorandum'
     JOIN map AS mc ON mc.kind = c.kind AND mc.statement <> 'memorandum'
     WHERE p.entity = %(entity)s AND p.booked_on >= %(from_on)s AND p.booked_on < %(until_on)s

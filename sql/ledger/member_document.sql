@@ -7,8 +7,7 @@
 WITH known AS (
     SELECT p.document_kind, p.document_id, p.entry_no, p.leg, p.debit, p.credit, p.amount, p.effective_for
     FROM ledger.posting AS p
-    JOIN ledger.journal_entry AS j
-        ON j.document_kind = p.document_kind AND j.document_id = p.document_id AND j.entry_no = p.entry_no
+    JOIN ledger.journal_entry AS j ON j.entity = p.entity AND j.year = p.year AND j.number = p.number
     WHERE p.entity = %(entity)s AND p.effective_for <= %(as_of)s
         AND (%(known_at)s::timestamp IS NULL OR j.posted_at <= %(known_at)s::timestamp)
 ),

@@ -7,11 +7,12 @@ WITH payable AS (
     SELECT account_id FROM account WHERE kind = 'cashback_payable'
 ),
 movement AS (
-    SELECT p.credit AS account_id, p.document_kind, p.document_id, p.entry_no, p.leg, p.amount
+    SELECT p.credit AS account_id, p.document_kind, p.document_id, p.entry_no, p.year, p.number, p.leg, p.amount
     FROM posting AS p
     JOIN payable AS a ON a.account_id = p.credit
     UNION ALL
-    SELECT p.debit AS account_id, p.document_kind, p.document_id, p.entry_no, p.leg, -p.amount AS amount
+    SELECT p.debit AS account_id, p.document_kind, p.document_id, p.entry_no, p.year, p.number, p.leg,
+           -p.amount AS amount
     FROM posting AS p
     JOIN payable AS a ON a.account_id = p.debit
 ),
@@ -22,8 +23,7 @@ running AS (
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS balance
     FROM movement AS m
-    JOIN entry AS e
-        ON e.document_kind = m.document_kind AND e.document_id = m.document_id AND e.entry_no = m.entry_no
+    JOIN entry AS e ON e.year = m.year AND e.number = m.number
 )
 SELECT document_id, entry_no, CAST(balance AS BIGINT) AS balance
 FROM running

@@ -16,8 +16,13 @@ from tests.ledger.test_post import _flow as flow
 
 MARCH = date(2026, 3, 1)
 ENTRY = "INSERT INTO ledger.journal_entry VALUES ('house', %s, %s, %s, %s, 1, %s, '2026-05-01', 'r', 'test', '', 'h')"
+_COLUMNS = (
+    "(document_kind, document_id, entry_no, year, number, leg, entity, debit, credit, amount, effective_for, booked_on,"
+    " component)"
+)
 POSTING = (
-    "INSERT INTO ledger.posting VALUES (%s, 'd', 1, 1, 'house', 1, 2, 5, '2026-03-05', %s, 'goodwill', NULL, NULL)"
+    f"INSERT INTO ledger.posting {_COLUMNS}"
+    " SELECT %s, 'd', 1, 2026, count(*) + 1, 1, 'house', 1, 2, 5, '2026-03-05', %s, 'goodwill' FROM ledger.posting"
 )
 
 
@@ -90,11 +95,11 @@ def test_one_bad_row_among_many_refuses_them_all_by_copy_too(warehouse_url: str)
     with (
         psycopg.connect(warehouse_url) as connection,
         pytest.raises(psycopg.errors.RaiseException, match="2026-03"),
-        connection.cursor().copy("COPY ledger.posting FROM STDIN") as copy,
+        connection.cursor().copy(f"COPY ledger.posting {_COLUMNS} FROM STDIN") as copy,
     ):
         for leg in range(1, 500):
             day = date(2026, 3, 31) if leg == 250 else date(2026, 4, 2)
-            copy.write_row(("sale", "d", 1, leg, "house", 1, 2, 5, day, day, "goodwill", None, None))
+            copy.write_row(("sale", "d", 1, 2026, 1, leg, "house", 1, 2, 5, day, day, "goodwill"))
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,10 @@ def test_an_entry_that_was_slipped_in_is_found_and_named(warehouse_url: str, tmp
     )
     _tamper(
         warehouse_url,
-        "INSERT INTO ledger.posting (SELECT document_kind, document_id, 3, leg, entity, debit, credit, amount,"
-        " effective_for, booked_on, component, base_amount, rate FROM ledger.posting WHERE entry_no = 2)",
+        "INSERT INTO ledger.posting (document_kind, document_id, entry_no, year, number, leg, entity, debit, credit,"
+        " amount, effective_for, booked_on, component, base_amount, rate) (SELECT document_kind, document_id, 3, year,"
+        " number + 1, leg, entity, debit, credit, amount, effective_for, booked_on, component, base_amount, rate"
+        " FROM ledger.posting WHERE entry_no = 2)",
     )
     chain = next(check for check in _broken(warehouse_url, tmp_path) if "hash chain" in check.name)
     assert "entry 2026/3 (sale shop_a:1)" in str(chain.actual)
@@ -143,6 +145,22 @@ def test_an_entry_that_was_slipped_in_is_found_and_named(warehouse_url: str, tmp
     _tamper(warehouse_url, "UPDATE ledger.journal_entry SET number = number + 1 WHERE number = 3")
     named = " ".join(check.name for check in _broken(warehouse_url, tmp_path))
     assert "numbered without gaps" in named
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE ledger.posting SET document_id = 'shop_a:2' WHERE entry_no = 2 AND leg = 1",
+        "UPDATE ledger.posting SET entry_no = 3 WHERE entry_no = 2 AND leg = 1",
+        "UPDATE ledger.posting SET number = 7 WHERE entry_no = 2 AND leg = 3",
+    ],
+)
+def test_a_posting_that_says_another_document_or_number_than_its_entry_is_found(
+    warehouse_url: str, tmp_path: Path, statement: str
+) -> None:
+    book(warehouse_url, tmp_path, FACTS)
+    _tamper(warehouse_url, statement)
+    assert "numbered without gaps" in " ".join(check.name for check in _broken(warehouse_url, tmp_path))
 
 
 def test_a_gap_in_the_numbers_is_found(warehouse_url: str, tmp_path: Path) -> None:

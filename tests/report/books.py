@@ -67,9 +67,11 @@ class Books:
             scale = int(leg.asset[-1])
             base = Decimal(leg.base) if leg.base is not None else None
             self.connection.execute(
-                "INSERT INTO ledger.posting VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                "INSERT INTO ledger.posting (document_kind, document_id, entry_no, year, number, leg, entity, debit,"
+                " credit, amount, effective_for, booked_on, component, base_amount, rate)"
+                " VALUES (%s, %s, %s, 2026, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (
-                    *(kind, document, entry_no, place, ENTITY),
+                    *(kind, document, entry_no, self.number, place, ENTITY),
                     *(self.account(*leg.debit, leg.asset), self.account(*leg.credit, leg.asset)),
                     *(int(Decimal(leg.amount).scaleb(scale)), leg.effective_for or booked_on, booked_on),
                     *(leg.component, base, None if base is None else base / Decimal(leg.amount)),

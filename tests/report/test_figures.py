@@ -219,8 +219,11 @@ PLANTED = {
         {("Sales in the ledger that lead to a row of a partner's file", "-1")},
     ),
     "a posting that no journal entry holds": (
-        "INSERT INTO ledger.posting SELECT document_kind, 'ghost', 1, 1, entity, debit, credit, 10000, effective_for,"
-        " booked_on, component, base_amount, rate FROM ledger.posting WHERE document_id = 's5'",
+        "INSERT INTO ledger.posting (document_kind, document_id, entry_no, year, number, leg, entity, debit, credit,"
+        " amount, effective_for, booked_on, component, base_amount, rate)"
+        " SELECT document_kind, 'ghost', 1, year, 0, 1, entity, debit, credit, 10000, effective_for, booked_on,"
+        " component, base_amount, rate FROM ledger.posting"
+        " WHERE document_id = 's5'",
         {
             ("Postings with a journal entry of the same day", "-1"),
             ("Opening + movements = closing in the ledger: Commission income, USD/4", "-1"),

@@ -148,8 +148,10 @@ def test_fifty_thousand_sales_stay_bounded(books: Books, warehouse_url: str, tmp
         " 'test', '', '' FROM generate_series(1, 51000) AS n"
     )
     run(
-        "INSERT INTO ledger.posting SELECT 'sale', 's' || n, 1, 1, 'acme', %s, %s, n, '2026-10-05', '2026-10-05',"
-        " 'commission', NULL, NULL FROM generate_series(1, 51000) AS n",
+        "INSERT INTO ledger.posting (document_kind, document_id, entry_no, year, number, leg, entity, debit, credit,"
+        " amount, effective_for, booked_on, component)"
+        " SELECT 'sale', 's' || n, 1, 2026, n, 1, 'acme', %s, %s, n, '2026-10-05', '2026-10-05',"
+        " 'commission' FROM generate_series(1, 51000) AS n",
         (receivable, income),
     )
     run(

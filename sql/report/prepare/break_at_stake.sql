@@ -6,15 +6,13 @@
 -- A break is decided when a decision in force has seen its evidence and the next run acts on it; one that waits, is
 -- disputed or has a decision proposed is open, and says so.
 WITH rate AS (
-    SELECT p.document_id, max(p.rate) AS rate
-    FROM ledger.posting AS p
-    JOIN ops.break AS b ON b.sale_id = p.document_id
-    WHERE p.document_kind = 'sale' AND p.component = 'commission' AND b.currency <> %(base)s
-        AND (%(known)s::timestamp IS NULL OR EXISTS (
-            SELECT 1 FROM ledger.journal_entry AS j
-            WHERE j.document_kind = p.document_kind AND j.document_id = p.document_id AND j.entry_no = p.entry_no
-                AND j.posted_at <= %(known)s))
-    GROUP BY p.document_id
+    SELECT j.document_id, max(p.rate) AS rate
+    FROM ops.break AS b
+    JOIN ledger.journal_entry AS j ON j.document_kind = 'sale' AND j.document_id = b.sale_id
+    JOIN ledger.posting AS p ON p.entity = j.entity AND p.year = j.year AND p.number = j.number
+    WHERE p.component = 'commission' AND b.currency <> %(base)s
+        AND (%(known)s::timestamp IS NULL OR j.posted_at <= %(known)s)
+    GROUP BY j.document_id
     HAVING min(p.rate) = max(p.rate)
 )
 SELECT b.partner, b.partner_account, b.transaction_id, b.line_id, b.kind, b.sale_id,

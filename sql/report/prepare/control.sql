@@ -11,7 +11,7 @@ WITH book AS (
     FROM ledger.posting AS p
     CROSS JOIN LATERAL (VALUES (1, p.debit), (-1, p.credit)) AS s (sign, account_id)
     JOIN ledger.account AS a ON a.account_id = s.account_id
-    LEFT JOIN ledger.journal_entry AS j USING (document_kind, document_id, entry_no)
+    LEFT JOIN ledger.journal_entry AS j ON j.entity = p.entity AND j.year = p.year AND j.number = p.number
     WHERE a.entity = %(entity)s AND (%(known)s::timestamp IS NULL OR j.posted_at <= %(known)s)
 ),
 closing AS (
@@ -145,9 +145,11 @@ checked (place, name, expected, actual, unit) AS (
     WHERE p.entity = %(entity)s
     UNION ALL
     SELECT 43, 'Postings with a journal entry of the same day', count(*),
-           count(*) FILTER (WHERE j.booked_on = p.booked_on AND j.entity = p.entity), 'postings'
+           count(*) FILTER (WHERE j.booked_on = p.booked_on), 'postings'
     FROM ledger.posting AS p
-    LEFT JOIN ledger.journal_entry AS j USING (document_kind, document_id, entry_no)
+    LEFT JOIN ledger.journal_entry AS j
+        ON j.entity = p.entity AND j.year = p.year AND j.number = p.number
+        AND j.document_kind = p.document_kind AND j.document_id = p.document_id AND j.entry_no = p.entry_no
     WHERE p.entity = %(entity)s
         AND (%(known)s::timestamp IS NULL OR j.posted_at IS NULL OR j.posted_at <= %(known)s)
     UNION ALL
