@@ -114,8 +114,8 @@ class SqlEngine(Protocol):
         """Return the same in any order, for those that put it in an order of their own."""
         ...
 
-    def batches(self, relation: Relation, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Yield the columns of `schema` of such a relation, in the order its query states, a part at a time."""
+    def batches(self, relation: Relation, schema: pa.Schema, at_once: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """Yield the columns of `schema` of such a relation, in the order its query states, so many rows at a time."""
         ...
 
     def count(self, relation: Relation) -> int:
@@ -218,14 +218,14 @@ class Engine:
         with _kept(relation).instance.cursor() as connection:
             return connection.sql(f"SELECT * FROM {_kept(relation).name}").to_arrow_table()
 
-    def batches(self, relation: Relation, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def batches(self, relation: Relation, schema: pa.Schema, at_once: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Yield the columns of `schema`, in the order in which its query would have given them."""
         if not isinstance(relation, Derived):
-            yield from self.table(relation).select(schema.names).cast(schema).to_batches(BATCH_ROWS)
+            yield from self.table(relation).select(schema.names).cast(schema).to_batches(at_once)
             return
         with _kept(relation).instance.cursor() as connection:
             query = _in_order(relation, ", ".join(schema.names))
-            for batch in connection.sql(query).to_arrow_reader(BATCH_ROWS):
+            for batch in connection.sql(query).to_arrow_reader(at_once):
                 yield batch.cast(schema)
 
     def count(self, relation: Relation) -> int:

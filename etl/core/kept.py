@@ -34,6 +34,8 @@ OUTCOME_BREAKS = ("remittance_short", "remittance_unpaid", "remittance_over")
 REMITTANCE_BREAKS = ("remittance_differs", "remittance_unallocated", *OUTCOME_BREAKS, "carry_forward_differs")
 
 OPENING_BREAKS = ("changed_since_opening",)
+# Wide rows on their way are Arrow's beside the engine's memory, and PostgreSQL's bytes beside both.
+_COPIED_AT_ONCE = 24_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def keep(context: Context, connection: Connection, target: KeptTable, computed: 
 def _filled(context: Context, connection: Connection, target: KeptTable, computed: Relation, day: date) -> Change:
     """Write all that was computed to a table without rows."""
     count, told = 0, []
-    for batch in context.engine.batches(computed, target.schema):
+    for batch in context.engine.batches(computed, target.schema, _COPIED_AT_ONCE):
         rows = pa.table(batch)
         if target.carried:
             on = pa.repeat(pa.scalar(day, pa.date32()), rows.num_rows)
@@ -103,7 +105,8 @@ def _filled(context: Context, connection: Connection, target: KeptTable, compute
         else:
             copy_in(connection, target.table, rows)
         count += rows.num_rows
-        told.append(rows.select(target.told))
+        if target.told:
+            told.append(rows.select(target.told))
     return Change(count, 0, 0, pa.concat_tables([target.schema.empty_table().select(target.told), *told]))
 
 

@@ -123,11 +123,11 @@ class SparkEngine:
             return self.local.rows(relation)
         return _collected(relation.name, _frame_of(relation), relation.schema)
 
-    def batches(self, relation: Relation, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def batches(self, relation: Relation, schema: pa.Schema, at_once: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Yield the columns of `schema`, in the order in which its query would have given them."""
         if not isinstance(relation, Derived):
-            return self.local.batches(relation, schema)
-        return iter(self.table(relation).select(schema.names).cast(schema).to_batches(BATCH_ROWS))
+            return self.local.batches(relation, schema, at_once)
+        return iter(self.table(relation).select(schema.names).cast(schema).to_batches(at_once))
 
     def count(self, relation: Relation) -> int:
         """Return how many rows a relation has."""
