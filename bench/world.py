@@ -59,7 +59,10 @@ ACCOUNTS = {
     partner: PartnerAccount(f"{partner}_main", partner, ENTITY.name, partner, "UTC", None, "approval")
     for partner in PARTNERS
 }
-MEMORY = "1500MB"
+MEMORY = "1000MB"
+MEMORY_OF_MANY = "3000MB"
+MANY_ROWS = 2_000_000
+"""From so many rows the engine has more: what a query must have at hand at once grows with them, if slowly."""
 _CURRENCY = {"rakuten": "GBP"}
 _VALID = "2020-01-01T00:00:00Z"
 TABLES = ("ops.transaction_version", "ops.sale", "ops.match", "ops.break", "ledger.journal_entry", "ledger.posting")
@@ -187,7 +190,7 @@ class House:
             configuration=Configuration(ENTITY, tuple(ACCOUNTS.values()), (), (), "0" * 64),
             warehouse=Warehouse(self.url),
             lake=FolderLake(self.folder / "lake"),
-            engine=Engine(MEMORY, temporary=self.folder / "spill"),
+            engine=Engine((self.folder / "memory").read_text(encoding="ascii"), temporary=self.folder / "spill"),
         )
 
     def found(self) -> None:
@@ -198,6 +201,8 @@ class House:
     def build(self, answers: Answers) -> None:
         """Do that, with reference data, rates and clicks in it."""
         answers.clicks(self.folder / "clicks")
+        memory = MEMORY_OF_MANY if answers.days * answers.per_day >= MANY_ROWS else MEMORY
+        (self.folder / "memory").write_text(memory, encoding="ascii")
         self.found()
         self.refresh()
         context = self.installation().context(

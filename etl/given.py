@@ -117,13 +117,13 @@ class Given:
 
     def versions(self, observation: pa.Table) -> pa.Table:
         """Return the versions (schema VERSION) of what was observed; of whole sales, else their ids may be others."""
-        return versions_of(self.engine, observation, self.scope, self.rejected, self.model, self.moved)
+        return versions_of(self.engine, observation, self.scope, self.rejected, self.moved)
 
     def derived_versions(self) -> tuple[Relation, pa.Table]:
         """Return the versions of all that was ever told, which stay with the engine, and the contradictions in it."""
         told = self._told(self.files(self.delivery["object_path"].to_pylist(), TRANSACTION))
         observation = self.engine.derive("reconcile/prepare/observation", told, {"books_zone": self.books_zone})
-        inputs = _version_inputs(observation, self.scope, self.rejected, self.model, self.moved)
+        inputs = _version_inputs(self.engine, observation, self.scope, self.rejected, self.moved)
         conflict = run_step(self.engine, "conflict", {"observation": observation}, {})
         return self.engine.derive("reconcile/version", inputs), conflict
 
@@ -236,23 +236,19 @@ def _named(schema: pa.Schema, source: str) -> str:
 
 
 def versions_of(
-    engine: SqlEngine, observation: pa.Table, scope: pa.Table, rejected: pa.Table, model: pa.Table, moved: pa.Table
+    engine: SqlEngine, observation: pa.Table, scope: pa.Table, rejected: pa.Table, moved: pa.Table
 ) -> pa.Table:
     """Return the versions (schema VERSION) of what was observed; see sql/reconcile/version.sql."""
-    inputs = _version_inputs(observation, scope, rejected, model, moved)
+    inputs = _version_inputs(engine, observation, scope, rejected, moved)
     return run_step(engine, "version", inputs, {}).select(VERSION.names).cast(VERSION)
 
 
 def _version_inputs(
-    observation: Relation, scope: pa.Table, rejected: pa.Table, model: pa.Table, moved: pa.Table
+    engine: SqlEngine, observation: Relation, scope: pa.Table, rejected: pa.Table, moved: pa.Table
 ) -> dict[str, Relation]:
-    return {
-        "observation": observation,
-        "delivery_scope": scope,
-        "rejected_key": rejected,
-        "partner_model": model,
-        "moved_key": moved,
-    }
+    inputs: dict[str, Relation] = {"observation": observation, "delivery_scope": scope, "moved_key": moved}
+    dependent = engine.derive("reconcile/dependent_row", inputs)
+    return {**inputs, "rejected_key": rejected, "dependent_row": dependent}
 
 
 # The newest parse that was let through: one that is held does not take away what the one before it said.

@@ -8,7 +8,7 @@ lock of the entity's books.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 
@@ -17,12 +17,11 @@ import pyarrow.compute as pc
 
 from etl.core.connector import ConnectorFacts
 from etl.core.context import Context, StageResult
-from etl.core.engine import Relation
 from etl.core.kept import BREAK_FOUND, OPENING_BREAKS, REMITTANCE_BREAKS, Change, KeptTable, keep
 from etl.core.money import exponent
 from etl.core.schemas import CONVERSION, MATCH, TEXT, VERSION
 from etl.core.seen import NARROW_FROM, forget_seen, read_seen, write_seen
-from etl.core.touched import TOUCHED_ROW, touch, touch_rows
+from etl.core.touched import TOUCHED_ROW, is_told, touch, touch_rows
 from etl.core.warehouse import Connection, fetch, lock
 from etl.given import Given, read_given, settled_matches
 from etl.match import derived_match, run_step
@@ -105,10 +104,14 @@ def reconcile(
         else:
             found, looked_at, is_remembered = part.matched, part.matched.sale.num_rows, True
             tables = (part.versions, found.sale, found.match, _not_opened(found.breaks, given.opened))
-            changes = _kept(context, connection, given, tables, _scopes_of_part())
+            changes = {
+                target.noun: keep(context, connection, replace(target, scope=scope), table, day)
+                for target, scope, table in zip(KEPT, _scopes_of_part(), tables, strict=True)
+            }
             remember_more(context, connection, part)
-        touch(connection, [changes["versions"].told["sale_id"], changes["sales"].told["sale_id"]])
-        touch_rows(connection, changes["versions"].told, changes["sales"].told["sale_id"])
+        if is_told(connection):
+            touch(connection, [changes["versions"].told["sale_id"], changes["sales"].told["sale_id"]])
+            touch_rows(connection, changes["versions"].told, changes["sales"].told["sale_id"])
         if is_remembered:
             write_seen(connection, entity, before, given.seen, context.run_id)
         elif before is not None:
@@ -139,16 +142,6 @@ def _scopes_of_part() -> tuple[str, ...]:
     )
 
 
-def _kept(
-    context: Context, connection: Connection, given: Given, tables: Sequence[Relation], scopes: Sequence[str]
-) -> dict[str, Change]:
-    """Keep the last of the tables that reconcile keeps equal to these."""
-    return {
-        target.noun: keep(context, connection, replace(target, scope=scope), table, given.day)
-        for target, table, scope in zip(KEPT[-len(tables) :], tables, scopes, strict=True)
-    }
-
-
 def _whole(
     context: Context, connection: Connection, given: Given, narrow_from: int
 ) -> tuple[int, dict[str, Change], bool]:
@@ -161,7 +154,9 @@ def _whole(
     versions, conflict = given.derived_versions()
     current = engine.derive("reconcile/current_row", {"version": versions, "moved_key": given.moved})
     is_remembered = engine.count(versions) >= narrow_from
-    changes = {"versions": keep(context, connection, _VERSIONS, versions, given.day)}
+    # What changed is named only if anybody remembers what was before: else it would be a table of all.
+    kept = KEPT if is_told(connection) else [replace(table, told=()) for table in KEPT]
+    changes = {"versions": keep(context, connection, kept[0], versions, given.day)}
     del versions
     conversions = given.files(given.tracked_paths("conversion"), CONVERSION)
     conversion = run_step(engine, "conversion", {"tracked_conversion": conversions}, {})
@@ -170,8 +165,8 @@ def _whole(
         engine, given.matching(current, given.clicks(), conversion, conflict, settled, is_linked=is_remembered)
     )
     breaks = _not_opened(engine.table(found.breaks), given.opened)
-    scopes = [table.scope for table in KEPT[1:]]
-    changes |= _kept(context, connection, given, (found.sale, found.match, breaks), scopes)
+    for table, computed in zip(kept[1:], (found.sale, found.match, breaks), strict=True):
+        changes[table.noun] = keep(context, connection, table, computed, given.day)
     if is_remembered:
         remember_all(context, connection, found)
     return engine.count(found.sale), changes, is_remembered

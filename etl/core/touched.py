@@ -65,9 +65,18 @@ def _is_asked(connection: Connection) -> bool:
     return connection.execute("SELECT 1 FROM ops.accrued").fetchone() is not None
 
 
+def is_told(connection: Connection) -> bool:
+    """Return whether accrual or remit remembers anything: else what changed need not be named to them."""
+    return _is_asked(connection) or _is_remitted(connection)
+
+
+def _is_remitted(connection: Connection) -> bool:
+    return connection.execute("SELECT 1 FROM ops.remitted").fetchone() is not None
+
+
 def touch_rows(connection: Connection, rows: pa.Table, sales: pa.ChunkedArray) -> None:
     """Tell remit of rows that changed, as they were and are (schema TOUCHED_ROW), and of sales whose facts did."""
-    if connection.execute("SELECT 1 FROM ops.remitted").fetchone() is None:
+    if not _is_remitted(connection):
         return
     if rows.num_rows + len(sales) > _NAMED_MAX:
         connection.execute("DELETE FROM ops.remitted")

@@ -2,13 +2,21 @@
 -- grain: one transaction row whose newest word is such a contradiction.
 -- reads: observation.
 -- key: partner_account, transaction_id, line_id.
--- A contradiction that a later word has settled is no longer one; none of its rows ever becomes a version. They are few:
--- the rest is asked of their keys alone.
-WITH contradicted AS (
+-- A contradiction that a later word has settled is no longer one; none of its rows ever becomes a version. They are few,
+-- and so are keys that are told more than once: the rest is asked of these alone.
+WITH retold AS (
     SELECT partner_account, transaction_id, line_id
     FROM observation
-    GROUP BY partner_account, transaction_id, line_id, clock_at, observed_at, delivery_id
-    HAVING MIN(content_hash) <> MAX(content_hash)
+    GROUP BY partner_account, transaction_id, line_id
+    HAVING COUNT(*) > 1
+),
+contradicted AS (
+    SELECT o.partner_account, o.transaction_id, o.line_id
+    FROM observation AS o
+    SEMI JOIN retold AS r
+        ON r.partner_account = o.partner_account AND r.transaction_id = o.transaction_id AND r.line_id = o.line_id
+    GROUP BY o.partner_account, o.transaction_id, o.line_id, o.clock_at, o.observed_at, o.delivery_id
+    HAVING MIN(o.content_hash) <> MAX(o.content_hash)
 ),
 moment AS (
     SELECT o.partner, o.partner_account, o.transaction_id, o.line_id, o.clock_at, o.observed_at, o.delivery_id,

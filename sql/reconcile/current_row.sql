@@ -8,12 +8,17 @@
 -- An absent version does not move what holds: the last word told does, and is_absent says that it is held.
 -- Most rows have one version: what asks for more (how it began, what changed, moves) is joined to the few that have them,
 -- and no window moves whole rows.
-WITH counted AS (
-    SELECT partner_account, transaction_id, line_id, MIN(version_no) AS first_no, MAX(version_no) AS last_no,
-        MAX(version_no) FILTER (WHERE NOT is_absent) AS told_no,
-        COUNT(*) FILTER (WHERE NOT is_absent) AS told_count
-    FROM version
-    GROUP BY partner_account, transaction_id, line_id
+WITH several AS (
+    SELECT DISTINCT partner_account, transaction_id, line_id FROM version WHERE version_no > 1 OR is_absent
+),
+counted AS (
+    SELECT v.partner_account, v.transaction_id, v.line_id, MIN(v.version_no) AS first_no, MAX(v.version_no) AS last_no,
+        MAX(v.version_no) FILTER (WHERE NOT v.is_absent) AS told_no,
+        COUNT(*) FILTER (WHERE NOT v.is_absent) AS told_count
+    FROM version AS v
+    SEMI JOIN several AS s
+        ON s.partner_account = v.partner_account AND s.transaction_id = v.transaction_id AND s.line_id = v.line_id
+    GROUP BY v.partner_account, v.transaction_id, v.line_id
 ),
 begun AS (
     SELECT v.partner_account, v.transaction_id, v.line_id, v.sale_amount, v.commission_amount
@@ -59,13 +64,14 @@ latest AS (
         v.kind = 'adjustment' AND v.original_transaction_id IS NOT NULL AS is_named_change,
         a.observed_at AS absent_since
     FROM version AS v
-    JOIN counted AS n
+    LEFT JOIN counted AS n
         ON n.partner_account = v.partner_account AND n.transaction_id = v.transaction_id AND n.line_id = v.line_id
-        AND n.told_no = v.version_no
     LEFT JOIN begun AS b
         ON b.partner_account = v.partner_account AND b.transaction_id = v.transaction_id AND b.line_id = v.line_id
     LEFT JOIN absent AS a
         ON a.partner_account = v.partner_account AND a.transaction_id = v.transaction_id AND a.line_id = v.line_id
+    -- Of those that are not counted there is but one.
+    WHERE n.first_no IS NULL OR v.version_no = n.told_no
 ),
 -- Of sales that moved. What has no alias of its own moved with the rows of its account that have one.
 moved_account AS (
@@ -86,11 +92,13 @@ moved AS (
         step_no > MIN(step_no) OVER (PARTITION BY sale_id) AS is_moved
     FROM placed
 ),
+-- Asked of what may be a correction alone.
 made AS (
-    SELECT sale_id, MIN(processed_at) AS made_at
-    FROM latest
-    WHERE NOT is_reduction AND NOT is_named_change
-    GROUP BY sale_id
+    SELECT l.sale_id, MIN(l.processed_at) AS made_at
+    FROM latest AS l
+    SEMI JOIN (SELECT DISTINCT sale_id FROM latest WHERE is_reduction OR is_named_change) AS r ON r.sale_id = l.sale_id
+    WHERE NOT l.is_reduction AND NOT l.is_named_change
+    GROUP BY l.sale_id
 )
 SELECT l.partner, l.partner_account, l.transaction_id, l.line_id, l.sale_id, l.kind, l.order_ref, l.partner_program_id,
     l.program_id, l.click_ref, l.partner_clicked_at, l.partner_clicked_precision_seconds, l.occurred_at,

@@ -1,36 +1,24 @@
 -- purpose: the versions of every transaction row, in version order.
 -- grain: one state of one row.
--- reads: observation, delivery_scope, rejected_key, partner_model, moved_key.
+-- reads: observation, dependent_row, delivery_scope, rejected_key, moved_key.
 -- key: partner_account, transaction_id, line_id, version_no.
 -- Version order is the partner's one clock, cut to its precision, then when we saw it, then the row. A version is a
 -- content that differs from the one before it, so one seen earlier may come back. A row that a complete answer for its
 -- window leaves out becomes a version that is absent, unless the row may be among that answer's rejects; it takes the
 -- clock of the word before it, so that the same word heard again stands after it. Of a partner that tells sums (aggregate)
 -- a complete answer tells the whole day anew: what it leaves out has not vanished, it is zero.
--- Rows are wide, and a window moves them whole: all is found with the few columns it hangs on, and the observation that
--- each version repeats (source_delivery_id, source_row_number) is joined at the end.
+-- Most rows are told once, by themselves, and are their one version as they stand. The others (dependent_row) are few: only
+-- they are compared and put in order, with the few columns that hangs on, and the observation that each version repeats
+-- (source_delivery_id, source_row_number) is joined at the end.
 WITH contradicted AS (
     SELECT partner_account, transaction_id, line_id, clock_at, observed_at, delivery_id
-    FROM observation
+    FROM dependent_row
     GROUP BY partner_account, transaction_id, line_id, clock_at, observed_at, delivery_id
     HAVING MIN(content_hash) <> MAX(content_hash)
 ),
 told AS (
-    SELECT o.partner_account, o.transaction_id, o.line_id, o.delivery_id, o.row_number, o.content_hash, o.observed_at,
-        o.clock_at, o.occurred_at, o.processed_at, o.occurred_on, o.processed_on, o.modified_on, o.observed_on,
-        m.reversal_model,
-        -- What takes a sale back or states it anew: an amount below zero, or an adjustment of an original it names.
-        o.sale_amount < 0 OR o.commission_amount < 0
-            OR (o.kind = 'adjustment' AND o.original_transaction_id IS NOT NULL) AS is_change,
-        CASE
-            WHEN m.reversal_model = 'signed_rows' AND m.signed_row_link = 'original'
-                THEN COALESCE(o.original_transaction_id, o.transaction_id)
-            WHEN m.reversal_model = 'signed_rows' AND o.order_ref IS NOT NULL
-                THEN COALESCE(o.partner_program_id, '') || '/' || o.order_ref
-            ELSE o.transaction_id
-        END AS named_sale
-    FROM observation AS o
-    JOIN partner_model AS m ON m.partner_account = o.partner_account
+    SELECT o.*
+    FROM dependent_row AS o
     WHERE NOT EXISTS (
         SELECT 1 FROM contradicted AS c
         WHERE c.partner_account = o.partner_account AND c.transaction_id = o.transaction_id AND c.line_id = o.line_id
@@ -50,7 +38,7 @@ silent AS (
         AND s.from_at <= k.last_at AND s.until_at > k.first_at
     WHERE s.states_scope AND NOT s.has_unkeyed_rejects
         AND NOT EXISTS (
-            SELECT 1 FROM observation AS o
+            SELECT 1 FROM dependent_row AS o
             WHERE o.delivery_id = s.delivery_id AND o.partner_account = k.partner_account
                 AND o.transaction_id = k.transaction_id AND o.line_id = k.line_id
         )
@@ -268,4 +256,20 @@ FROM stated AS s
 JOIN observation AS o
     ON o.partner_account = s.partner_account AND o.transaction_id = s.transaction_id AND o.line_id = s.line_id
     AND o.delivery_id = s.source_delivery_id AND o.row_number = s.source_row_number
-ORDER BY o.partner_account, o.transaction_id, o.line_id, s.version_no
+UNION ALL
+SELECT t.partner, t.partner_account, t.transaction_id, t.line_id, t.kind, t.original_transaction_id, t.order_ref,
+    t.partner_program_id, t.program_id, t.click_ref, t.partner_clicked_at, t.partner_clicked_precision_seconds,
+    t.occurred_at, t.occurred_precision_seconds, t.processed_at, t.modified_at, t.status, t.raw_status, t.partner_paid,
+    t.payment_ref, t.reason, t.sale_amount, t.commission_amount, t.currency, t.commission_group, t.customer_type,
+    t.delivery_id, t.row_number, t.content_hash, t.observed_at, 1 AS version_no, FALSE AS is_absent,
+    t.partner_account || ':' || t.named_sale AS sale_id,
+    -- As `dated` has it: what makes a sale by itself is not later than itself.
+    CASE
+        WHEN t.reversal_model = 'signed_rows' AND t.is_change AND t.processed_at >= t.occurred_at + INTERVAL 1 HOUR
+            THEN t.processed_on
+        ELSE t.occurred_on
+    END AS effective_on
+FROM observation AS t
+ANTI JOIN dependent_row AS k
+    ON k.partner_account = t.partner_account AND k.transaction_id = t.transaction_id AND k.line_id = t.line_id
+ORDER BY partner_account, transaction_id, line_id, version_no

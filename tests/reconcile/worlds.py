@@ -238,7 +238,7 @@ def versioned(given: World) -> Versioned:
     )
     moved = moved_keys(given.aliases)
     refused = pa.Table.from_pylist(rejected, schema=REJECTED_KEY)
-    versions = versions_of(ENGINE, observation, scope, refused, models, moved)
+    versions = versions_of(ENGINE, observation, scope, refused, moved)
     return Versioned(models, moved, observation, versions)
 
 
