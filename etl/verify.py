@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,18 +21,17 @@ from etl.core.debts import read_written_off, write_off_target
 from etl.core.engine import Relation, register
 from etl.core.errors import Stop
 from etl.core.facts import FactReader
-from etl.core.hash_chain import chain_of_books
-from etl.core.ledger import ENTRY, POSTING, lock_books, read_accounts
+from etl.core.ledger import lock_books
 from etl.core.money import member_asset
 from etl.core.opening import opening_target
 from etl.core.receivable_item import Items
 from etl.core.schemas import TEXT
+from etl.core.stored_books import StoredBooks, stored_books
 from etl.core.target import Facts, difference, read_posted, target
 from etl.core.told import Told, read_told
 from etl.core.warehouse import Connection, fetch
 from etl.core.write_off import read_posted_write_offs
 
-_HASHED_ENTRY = pa.schema([*ENTRY, pa.field("previous_hash", TEXT), pa.field("hash", TEXT)])
 _PAYOUT = pa.schema(
     [
         ("payout_id", TEXT),
@@ -70,16 +70,6 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class _Books:
-    entry: pa.Table
-    posting: pa.Table
-    account: pa.Table
-
-    def relations(self) -> dict[str, Relation]:
-        return {"entry": self.entry, "posting": self.posting, "account": self.account}
-
-
-@dataclass(frozen=True, slots=True)
 class EntryHash:
     """What somebody was told of a journal entry once, and kept: its year, number and hash."""
 
@@ -105,6 +95,12 @@ def verify(context: Context, day: date, kept: Sequence[EntryHash] = ()) -> list[
     Reads under the lock of the books, so that a stage at work is not taken for a fault, and writes nothing. Deliveries
     are compared with the lake.
     """
+    context.temporary.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="verify-", dir=context.temporary) as folder:
+        return _checks(context, day, kept, Path(folder))
+
+
+def _checks(context: Context, day: date, kept: Sequence[EntryHash], folder: Path) -> list[Check]:
     entity = context.entity.name
     with context.warehouse.transaction() as connection:
         lock_books(connection, entity)
@@ -115,11 +111,8 @@ def verify(context: Context, day: date, kept: Sequence[EntryHash] = ()) -> list[
             fetch(connection, _OVER, pa.schema([("sale_id", TEXT)])),
             read_posted_write_offs(connection, entity),
         )
-        books = _Books(
-            _of_entity(connection, "ledger.journal_entry", _HASHED_ENTRY, entity),
-            _of_entity(connection, "ledger.posting", POSTING, entity),
-            read_accounts(connection, entity),
-        )
+        books = stored_books(connection, context.engine, entity, folder)
+        entries_kept = [_entry_kept(connection, entity, each) for each in kept]
         opened = opening_target(connection, context.entity.base_currency)
         opened = difference(context.engine, opened, read_posted(connection, entity, kind="opening"))
         adjusted = adjustment_target(connection, context.entity.base_currency)
@@ -149,8 +142,7 @@ def verify(context: Context, day: date, kept: Sequence[EntryHash] = ()) -> list[
             "document_id",
         )
     )
-    checks.append(_hash_chain(context, books))
-    checks += [_entry_kept(books, each) for each in kept]
+    checks += [_hash_chain(books), *entries_kept]
     checks += _rows(context, parses)
     checks.append(
         _none(
@@ -239,10 +231,6 @@ def _remittances(context: Context, sales: _Sales, money: _Money) -> Iterator[Che
     yield _none("no sale is paid for more than it is worth without a break", unseen, "sale_id")
 
 
-def _of_entity(connection: Connection, table: str, schema: pa.Schema, entity: str) -> pa.Table:
-    return fetch(connection, f"SELECT {', '.join(schema.names)} FROM {table} WHERE entity = %s", schema, (entity,))
-
-
 def _none(name: str, faults: pa.Table, named_by: str) -> Check:
     """Return the check that there is no such fault, naming the first one."""
     count = faults.num_rows
@@ -263,27 +251,19 @@ def _equal(name: str, expected: int, actual: int) -> Check:
     return Check(name, expected, actual, actual - expected, actual == expected)
 
 
-def _border(context: Context, books: _Books) -> Iterator[Check]:
+def _border(context: Context, books: StoredBooks) -> Iterator[Check]:
     for row in context.engine.run("ledger/border", books.relations()).to_pylist():
         name = f"the border of {row['currency']} sums to zero (in 1/10,000)"
         yield _equal(name, row["amount_in"], row["amount_out"])
 
 
-def _hash_chain(context: Context, books: _Books) -> Check:
-    name = "the hash chain of journal entries is unbroken"
-    stored = books.entry.sort_by([("year", "ascending"), ("number", "ascending")])
-    count, place = stored.num_rows, 0
-    for links in chain_of_books(context.engine, books.entry, books.posting, books.account):
-        some = stored.slice(place, links.num_rows)
-        is_same = [pc.equal(links[column], some[column]).to_numpy() for column in links.column_names]
-        # An entry of ours hashes to what is stored only if all entries before it in its year do.
-        if (broken := np.flatnonzero(~np.logical_and.reduce(is_same))).size:
-            place += int(broken[0])
-            entry = {column: stored[column][place].as_py() for column in stored.column_names}
-            actual = "broken at entry {year}/{number} ({document_kind} {document_id})".format_map(entry)
-            return Check(name, f"{count:,} entries", actual, count - place, False)
-        place += links.num_rows
-    return Check(name, f"{count:,} entries", f"{place:,} entries", 0, True)
+def _hash_chain(books: StoredBooks) -> Check:
+    name, expected = "the hash chain of journal entries is unbroken", f"{books.entry_count:,} entries"
+    if books.broken is None:
+        return Check(name, expected, expected, 0, True)
+    before, entry = books.broken
+    actual = "broken at entry {year}/{number} ({document_kind} {document_id})".format_map(entry)
+    return Check(name, expected, actual, books.entry_count - before, False)
 
 
 def last_entries(connection: Connection, entity: str) -> list[EntryHash]:
@@ -291,12 +271,12 @@ def last_entries(connection: Connection, entity: str) -> list[EntryHash]:
     return [EntryHash(row["year"], row["number"], row["hash"]) for row in read_chain(connection, entity).to_pylist()]
 
 
-def _entry_kept(books: _Books, kept: EntryHash) -> Check:
+def _entry_kept(connection: Connection, entity: str, kept: EntryHash) -> Check:
     """Return the check that an entry still has the hash it had; with it, so have all before it in its year."""
-    is_it = pc.and_(pc.equal(books.entry["year"], kept.year), pc.equal(books.entry["number"], kept.number))
-    found = [str(each) for each in books.entry.filter(is_it)["hash"].to_pylist()]
-    actual = str(EntryHash(kept.year, kept.number, found[0])) if found else f"no entry {kept.year}/{kept.number}"
-    is_ok = found == [kept.hash]
+    query = "SELECT hash FROM ledger.journal_entry WHERE entity = %s AND year = %s AND number = %s"
+    row = connection.execute(query, (entity, kept.year, kept.number)).fetchone()
+    actual = f"no entry {kept.year}/{kept.number}" if row is None else str(replace(kept, hash=str(row[0])))
+    is_ok = actual == str(kept)
     return Check(f"entry {kept.year}/{kept.number} is the one it was", str(kept), actual, 0 if is_ok else 1, is_ok)
 
 
@@ -318,7 +298,7 @@ def _row_count(context: Context, path: str) -> int:
         return int(pq.read_metadata(local).num_rows)
 
 
-def _payouts(context: Context, books: _Books, payouts: pa.Table) -> Iterator[Check]:
+def _payouts(context: Context, books: StoredBooks, payouts: pa.Table) -> Iterator[Check]:
     rows = payouts.to_pylist()
     untied = payouts.filter(pc.not_equal(payouts["amount_minor"], payouts["line_amount"]))
     yield _none("every payout is the sum of its lines", untied, "payout_id")

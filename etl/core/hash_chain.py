@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from etl.core.binary_copy import Integers
 from etl.core.engine import SqlEngine
-from etl.core.journal_text import account_labels, both_labels, entry_lines, posting_lines
+from etl.core.journal_text import both_labels, entry_lines, posting_lines
 from etl.core.schemas import TEXT
 
 LINK = pa.schema(
@@ -57,9 +57,14 @@ def chain(
             yield pa.table([linked["year"], linked["number"], link[:-1], link[1:]], schema=LINK)
 
 
-def chain_of_books(engine: SqlEngine, entries: pa.Table, postings: pa.Table, accounts: pa.Table) -> Iterator[pa.Table]:
-    """Yield what `chain` yields for the whole stored books of one entity, from the first entry of each year."""
-    labelled = accounts.append_column("label", account_labels(accounts))
+def chain_of_books(
+    engine: SqlEngine, entries: pa.Table, postings: pa.Table, labelled: pa.Table, last: dict[int, str]
+) -> Iterator[pa.Table]:
+    """Yield what `chain` yields for stored entries of one entity and their postings, in the order of their numbers.
+
+    `labelled` are its accounts with their `label`. `last` has the last hash of each year before them, none at
+    first, and is kept up to date.
+    """
     said = engine.run("ledger/stored_posting", {"entry": entries, "posting": postings, "account": labelled})
     counted = engine.run("ledger/stored_entry", {"entry": entries, "numbered_posting": said.select(["year", "number"])})
     lines = [
@@ -67,7 +72,7 @@ def chain_of_books(engine: SqlEngine, entries: pa.Table, postings: pa.Table, acc
         for some in map(pa.table, said.to_batches())
         for part in posting_lines(some, both_labels(some["debit_label"], some["credit_label"])).chunks
     ]
-    return chain(counted, counted["posting_count"].to_numpy(), pa.chunked_array(lines, TEXT), {})
+    return chain(counted, counted["posting_count"].to_numpy(), pa.chunked_array(lines, TEXT), last)
 
 
 def _texts(heads: pa.ChunkedArray, lines: pa.ChunkedArray, ends: Integers) -> list[bytes]:

@@ -20,6 +20,7 @@ from etl.core.embedded import EmbeddedPostgres
 from etl.core.engine import Engine
 from etl.core.errors import Stop
 from etl.core.hash_chain import LINK, chain_of_books
+from etl.core.journal_text import account_labels
 from etl.core.ledger import ACCOUNT, ENTRY, FLOW, POSTING, PostedCounts, booked_days, post, read_accounts
 from etl.core.warehouse import Warehouse, fetch
 
@@ -145,7 +146,8 @@ def test_the_text_that_hashes_are_taken_over_never_changes(warehouse_url: str) -
         2025: "4ad3edde14be18aa8e745b22deb2075a66073ab924f03fa1bf7ed13e48ae4e3a",
         2026: "0264e108e393ba48e6ae57e27e9d9c0abdbad246e59bfa6b210b2c13a389ace8",
     }
-    assert pa.concat_tables(chain_of_books(Engine(), entries, postings, accounts)) == stored
+    labelled = accounts.append_column("label", account_labels(accounts))
+    assert pa.concat_tables(chain_of_books(Engine(), entries, postings, labelled, {})) == stored
 
 
 _OWN = {

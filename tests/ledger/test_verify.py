@@ -9,12 +9,15 @@ from pathlib import Path
 
 import psycopg
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from etl.accrue import accrue
 from etl.core.context import Context
 from etl.core.hash_chain import chain_of_books
+from etl.core.journal_text import account_labels
 from etl.core.ledger import ENTRY, POSTING, read_accounts
+from etl.core.stored_books import StoredBooks, stored_books
 from etl.core.warehouse import fetch
 from etl.verify import Check, EntryHash, last_entries, verify
 from tests.accrue.books import book, context, version, world, write
@@ -116,7 +119,8 @@ def _chain_again(url: str, here: Context) -> None:
             for table, schema in (("ledger.journal_entry", ENTRY), ("ledger.posting", POSTING))
         )
         accounts = read_accounts(connection, "house")
-        for links in chain_of_books(here.engine, entries, postings, accounts):
+        labelled = accounts.append_column("label", account_labels(accounts))
+        for links in chain_of_books(here.engine, entries, postings, labelled, {}):
             for link in links.to_pylist():
                 connection.execute(
                     "UPDATE ledger.journal_entry SET previous_hash = %(previous_hash)s, hash = %(hash)s"
@@ -212,3 +216,25 @@ def test_rows_that_are_neither_transaction_nor_reject_are_found(warehouse_url: s
         )
     (broken,) = _broken(warehouse_url, tmp_path)
     assert (broken.name, broken.expected, broken.actual) == ("rows in = transactions + rejects", 4, 3)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_the_books_are_proved_a_few_entries_at_a_time(warehouse_url: str, tmp_path: Path, at_once: int) -> None:
+    book(warehouse_url, tmp_path, FACTS)
+
+    def read() -> tuple[StoredBooks, int, int]:
+        here = context(warehouse_url, tmp_path)
+        with here.warehouse.transaction() as connection:
+            books = stored_books(connection, here.engine, "house", tmp_path, at_once)
+        return books, pq.read_metadata(books.entry).num_rows, pq.read_metadata(books.posting).num_rows
+
+    whole, entry_count, posting_count = read()
+    assert whole.broken is None and whole.entry_count == entry_count
+    with psycopg.connect(warehouse_url) as connection:
+        count = "SELECT (SELECT count(*) FROM ledger.journal_entry), (SELECT count(*) FROM ledger.posting)"
+        assert connection.execute(count).fetchone() == (entry_count, posting_count)
+    # A posting that lost its entry is still among those that are read, so that numbering tells of it.
+    _tamper(warehouse_url, "DELETE FROM ledger.journal_entry WHERE number = 1")
+    rest, entry_count, again_count = read()
+    assert (entry_count, again_count) == (whole.entry_count - 1, posting_count)
+    assert rest.broken is not None and (rest.broken[0], rest.broken[1]["number"]) == (0, 2)
