@@ -190,8 +190,12 @@ class House:
             configuration=Configuration(ENTITY, tuple(ACCOUNTS.values()), (), (), "0" * 64),
             warehouse=Warehouse(self.url),
             lake=FolderLake(self.folder / "lake"),
-            engine=Engine((self.folder / "memory").read_text(encoding="ascii"), temporary=self.folder / "spill"),
+            engine=Engine(self._memory(), temporary=self.folder / "spill"),
         )
+
+    def _memory(self) -> str:
+        told = self.folder / "memory"
+        return told.read_text(encoding="ascii") if told.exists() else MEMORY
 
     def found(self) -> None:
         """Start the server and make what a fresh warehouse is copied from."""
