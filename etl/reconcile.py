@@ -133,12 +133,20 @@ def _scopes_of_part() -> tuple[str, ...]:
     """Return which stored rows a part is about, in the words of the tables that `narrowed` staged."""
     key = ", ".join(_ROW_KEY)
     of_row = f"({key}) IN (SELECT {key} FROM narrow_row)"
+    # Each way by a join of its own: PostgreSQL asks alternatives of every break, one after the other.
+    breaks = " UNION ".join(
+        f"SELECT {key}, kind FROM ops.break JOIN {joined}"
+        for joined in (
+            "narrow_sale USING (sale_id)",
+            f"narrow_row USING ({key})",
+            "narrow_conversion ON kind = 'missing_at_partner' AND transaction_id = conversion_id",
+        )
+    )
     return (
         f"({key}) IN (SELECT {key} FROM narrow_key)",
         "sale_id IN (SELECT sale_id FROM narrow_sale)",
         of_row,
-        f"{_BREAKS.scope} AND (sale_id IN (SELECT sale_id FROM narrow_sale) OR {of_row} OR (kind = 'missing_at_partner'"
-        " AND transaction_id IN (SELECT conversion_id FROM narrow_conversion)))",
+        f"{_BREAKS.scope} AND ({key}, kind) IN ({breaks})",
     )
 
 

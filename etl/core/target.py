@@ -250,13 +250,20 @@ def commission_tolerance(configuration: Configuration) -> pa.Table:
 def read_posted(connection: Connection, entity: str, documents: Some | None = None, kind: str = "sale") -> pa.Table:
     """Return what documents have in the ledger: one signed sum a pair of accounts, day, component and rate."""
     which, parameters = is_among("j.document_id", ALL if documents is None else documents)
-    # Summed by account number first: names are wide, and there are many postings for each account.
+    # Summed by account number first: names are wide, and there are many postings for each account. OFFSET 0 has
+    # postings looked up by the numbers of entries, also after a bulk that PostgreSQL has no statistics of yet: else it
+    # reads all of them.
     query = f"""
         WITH posted AS (
             SELECT j.document_id, p.debit, p.credit, p.effective_for, p.component, p.rate,
                 sum(p.amount)::bigint AS amount
             FROM ledger.journal_entry AS j
-            JOIN ledger.posting AS p ON p.entity = j.entity AND p.year = j.year AND p.number = j.number
+            CROSS JOIN LATERAL (
+                SELECT debit, credit, effective_for, component, rate, amount
+                FROM ledger.posting
+                WHERE entity = j.entity AND year = j.year AND number = j.number
+                OFFSET 0
+            ) AS p
             WHERE j.document_kind = %(kind)s AND j.entity = %(entity)s AND {which}
             GROUP BY j.document_id, p.debit, p.credit, p.effective_for, p.component, p.rate
         )
