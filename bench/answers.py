@@ -9,6 +9,7 @@ rows of their own are taken back in part ten days later.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -83,7 +84,8 @@ class Answers:
     engine: duckdb.DuckDBPyConnection = field(init=False)
 
     def __post_init__(self) -> None:
-        self.engine = duckdb.connect(config={"memory_limit": "3GB", "threads": 2})
+        spill = tempfile.gettempdir()  # Not `.tmp` of the folder one happens to be in.
+        self.engine = duckdb.connect(config={"memory_limit": "3GB", "threads": 2, "temp_directory": spill})
         self.engine.execute(self._filled("macros"))
 
     def _filled(self, name: str) -> str:

@@ -205,6 +205,7 @@ def _found(
         ("prepare/folded_ref", {}),
         ("candidate_click", {}),
         ("sale_match", {}),
+        *((("contracted", {}),) if given.contract_term.num_rows else ()),
         *((("prepare/sale_reference", {}),) if given.is_linked else ()),
         ("prepare/sale_day", zone),
         ("duplicate", {}),
@@ -218,17 +219,14 @@ def _found(
         result = _NAMES.get(name, name.rsplit("/")[-1])
         if name == "sale" and is_by_rules:
             relations[result] = relations["sale_match"]
+        elif name == "contracted":
+            relations[result] = _contracted(engine, given, relations)
         else:
             relations[result] = engine.derive(f"reconcile/{name}", _needed(name, relations), parameters)
         if name == "exact_click":
             relations[result] = _each_once(engine, relations[result])
-        if name == "sale_match" and given.contract_term.num_rows:
-            relations["contracted"] = _contracted(engine, given, relations)
-        later = [step for step, _ in steps[place + 1 :]]
-        needed = set(wanted).union(*(_READS[step] for step in later))
-        if "sale_match" in later and given.contract_term.num_rows:
-            needed.add("current_row")
-        if "current_row" not in needed:
+        needed = set(wanted).union(*(_READS[later] for later, _ in steps[place + 1 :]))
+        if "current_row" in relations and "current_row" not in needed:
             engine.end(given.current_row)
         relations = {key: relation for key, relation in relations.items() if key in needed}
     return relations
@@ -270,6 +268,7 @@ _READS: dict[str, tuple[str, ...]] = {
     "prepare/folded_ref": ("grouped_sale", "exact_click"),
     "candidate_click": ("grouped_sale", "folded_ref", "truncation", "conversion", "click"),
     "sale_match": ("grouped_sale", "exact_click", "program_state", "candidate_click", "seal"),
+    "contracted": ("current_row", "sale_match"),
     "prepare/sale_reference": (
         "grouped_sale", "exact_click", "candidate_click", "sale_match", "settled_match", "decision",
     ),

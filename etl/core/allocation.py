@@ -14,7 +14,6 @@ from etl.core.configuration import Configuration
 from etl.core.engine import DoesNotFit, Parameter, Relation, SqlEngine
 from etl.core.errors import Stop
 from etl.core.exchange import currency_units, usable_rates
-from etl.core.money import PARTNER_SCALE, exponent
 from etl.core.schemas import TEXT
 from etl.core.target import PAYMENT, POSTED, Facts, row_states
 from etl.core.told import Told
@@ -299,13 +298,14 @@ def _allocate_lumps(
         "transaction_change": pa.concat_tables(changes),
         "given_up": pa.concat_tables(closed),
     }
+    units = currency_units({lump.currency for lump in lumps})
+    unit_of = dict(zip(units["currency"].to_pylist(), units["unit_minor"].to_pylist(), strict=True))
     whole = direct
     for lump in lumps:
         relations["allocation"] = told.items.paid_by(whole)
         paid = None
         if lump.period_from is not None and lump.period_until is not None:
-            unit_minor = 10 ** (PARTNER_SCALE - exponent(lump.currency))
-            named: dict[str, Parameter] = {"period_from": lump.period_from, "unit_minor": unit_minor}
+            named: dict[str, Parameter] = {"period_from": lump.period_from, "unit_minor": unit_of[lump.currency]}
             paid = _paid_by(engine, "remit/lump", relations, lump, lump.period_until, named)
         if (paid is None or not paid.num_rows) and lump.is_oldest_first:
             paid = _paid_by(engine, "remit/oldest", relations, lump, lump.received_on + timedelta(days=1), {})

@@ -21,7 +21,12 @@ from etl.core.warehouse import Connection, fetch
 
 HASHED_ENTRY = pa.schema([*ENTRY, pa.field("previous_hash", TEXT), pa.field("hash", TEXT)])
 ENTRIES_AT_ONCE = 250_000
-"""So many entries, with four or five postings each, are some 500 MB while they are read."""
+"""How many entries, with four or five postings each, are in hand at a time."""
+_AFTER = "entity = %(entity)s AND (year, number) > (%(year)s, %(number)s)"
+_UNTIL = " AND (year, number) <= (%(last_year)s, %(last_number)s)"
+_LAST_OF_PART = (
+    f"SELECT year, number FROM ledger.journal_entry WHERE {_AFTER} ORDER BY year, number LIMIT 1 OFFSET %(more)s"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,34 +80,27 @@ def numbered_parts(connection: Connection, entity: str, at_once: int) -> Iterato
 
     A posting whose entry is no more comes with the numbers around its own.
     """
-    after: tuple[int, int] | None = None
+    place: dict[str, object] = {"entity": entity, "year": 0, "number": 0, "more": at_once - 1}
     while True:
-        beyond = " AND (year, number) > (%(year)s, %(number)s)" if after else ""
-        of_entity = f"FROM {{}} WHERE entity = %(entity)s{beyond}"
-        parameters: dict[str, object] = {"entity": entity}
-        if after:
-            parameters |= {"year": after[0], "number": after[1]}
-        query = f"SELECT year, number {of_entity} ORDER BY year, number LIMIT 1 OFFSET {at_once - 1}"
-        row = connection.execute(query.format("ledger.journal_entry"), parameters).fetchone()
-        if row is not None:
-            of_entity += " AND (year, number) <= (%(last_year)s, %(last_number)s)"
-            parameters |= {"last_year": row[0], "last_number": row[1]}
-        entries, postings = (
-            fetch(
-                connection,
-                f"SELECT {', '.join(schema.names)} {of_entity.format(table)} ORDER BY year, number{more}",
-                schema,
-                parameters,
-            )
-            for table, schema, more in (
-                ("ledger.journal_entry", HASHED_ENTRY, ""),
-                ("ledger.posting", POSTING, ", leg"),
-            )
+        last = connection.execute(_LAST_OF_PART, place).fetchone()
+        which = _AFTER
+        if last is not None:
+            which += _UNTIL
+            place |= {"last_year": last[0], "last_number": last[1]}
+        yield (
+            _of_part(connection, "ledger.journal_entry", HASHED_ENTRY, which, "year, number", place),
+            _of_part(connection, "ledger.posting", POSTING, which, "year, number, leg", place),
         )
-        yield entries, postings
-        if row is None:
+        if last is None:
             return
-        after = (int(str(row[0])), int(str(row[1])))
+        place |= {"year": last[0], "number": last[1]}
+
+
+def _of_part(
+    connection: Connection, table: str, schema: pa.Schema, which: str, order: str, place: dict[str, object]
+) -> pa.Table:
+    query = f"SELECT {', '.join(schema.names)} FROM {table} WHERE {which} ORDER BY {order}"
+    return fetch(connection, query, schema, place)
 
 
 def _first_broken(links: pa.Table, stored: pa.Table) -> int | None:

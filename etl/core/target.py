@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -102,9 +100,9 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The flows all sales should have, and how many sales have cashback that waits for a rate or a person.
+    """The signed flows all sales should have, and how many sales have cashback that waits for a rate or a person.
 
-    The flows (schema FLOW) stay with the engine: what a stage wants of them is their `difference` from the books.
+    The flows stay with the engine: what a stage wants of them is their `difference` from the books.
     """
 
     flows: Relation
@@ -164,11 +162,6 @@ def contracted(engine: SqlEngine, facts: Facts, states: Relation, terms: Relatio
 
 def target(engine: SqlEngine, facts: Facts, day: date) -> Target:
     """Return the target of every sale in `facts` as of `day`; Stop if an amount is too large to be counted."""
-    return _worked_out(engine, facts, day, engine.derive)
-
-
-def _worked_out(engine: SqlEngine, facts: Facts, day: date, last_query: Callable[..., Relation]) -> Target:
-    """Return the target, of which the last query is asked for in a way that the engine has."""
     currencies = {
         *pc.unique(facts.version["currency"]).to_pylist(),
         *pc.unique(facts.cashback_rule["currency"]).to_pylist(),
@@ -189,8 +182,8 @@ def _worked_out(engine: SqlEngine, facts: Facts, day: date, last_query: Callable
         relations["contracted"] = contracted(engine, facts, states, row_terms(engine, facts))
         relations["cashback"] = engine.derive("accrue/cashback", relations)
         relations["share"] = engine.derive("accrue/share", relations)
+        flows = engine.derive("accrue/target", relations, {"base_currency": facts.base_currency})
         waiting = engine.run("accrue/waiting", {"cashback": relations["cashback"]})
-        flows = last_query("accrue/target", relations, {"base_currency": facts.base_currency})
     except DoesNotFit as error:
         raise Stop(f"an amount of a sale is too large to be booked ({error}): look for a wrong version") from error
     return Target(flows, waiting["sale_count"][0].as_py())
@@ -207,14 +200,11 @@ def due(engine: SqlEngine, facts: Facts, posted: pa.Table, day: date) -> Due:
 
     The engine then lets go of all that it kept.
     """
+    wanted = target(engine, facts, day)
+    signed = wanted.flows
     if posted.num_rows:
-        wanted = target(engine, facts, day)
-        signed = engine.derive("accrue/difference", {"target": wanted.flows, "posted": posted})
-        flows = engine.run("accrue/flow", {"signed_flow": signed}, is_ordered=False)
-    else:
-        # There is nothing to compare with: what is due is the target, and goes from the query to the journal.
-        wanted = _worked_out(engine, facts, day, partial(engine.run, is_ordered=False))
-        flows = engine.table(wanted.flows)
+        signed = engine.derive("accrue/difference", {"target": signed, "posted": posted})
+    flows = engine.run("accrue/flow", {"signed_flow": signed}, is_ordered=False)
     engine.release()
     return Due(flows, wanted.waiting_count)
 

@@ -137,10 +137,10 @@ def fetch(
     return pa.table(columns, schema=schema)
 
 
-def migrate(url: str) -> None:
-    """Bring the warehouse at `url` to the newest schema; a second run changes nothing. Run as the owner.
+def migrate(url: str, revision: str = "head") -> None:
+    """Bring the warehouse at `url` to the newest schema, or up to one revision; a second run changes nothing.
 
-    Raises Retry if the server cannot be reached or does not let the login in.
+    Run as the owner. Raises Retry if the server cannot be reached or does not let the login in.
     """
     # Alembic is imported here: no stage but this one should pay for it.
     from alembic import command
@@ -151,6 +151,6 @@ def migrate(url: str) -> None:
     configuration.set_main_option("script_location", str(MIGRATIONS / "alembic"))
     configuration.attributes["url"] = url
     try:
-        command.upgrade(configuration, "head")
+        command.upgrade(configuration, revision)
     except OperationalError as error:
         raise _no_answer(error.orig) from error

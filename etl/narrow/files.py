@@ -7,9 +7,10 @@ A file that does not say may hold anything.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import accumulate
 
 import pyarrow as pa
@@ -82,14 +83,23 @@ class Ids:
         return place < len(self._folded) and self._folded[place] == text
 
 
-def spans(connection: Connection, lake: Lake, paths: Sequence[str], columns: Columns) -> Mapping[str, Span]:
-    """Return what is known of these files; what was not, is kept."""
-    rows = fetch(connection, f"SELECT {', '.join(_FILE_SPAN.names)} FROM ops.file_span", _FILE_SPAN).to_pylist()
-    known = {row["object_path"]: row for row in rows}
-    fresh = [_read(lake, path, columns) for path in dict.fromkeys(paths) if path not in known]
-    copy_in(connection, "ops.file_span", pa.Table.from_pylist(fresh, schema=_FILE_SPAN))
-    known |= {str(row["object_path"]): row for row in fresh}
-    return {path: _span(known[path]) for path in paths}
+class Spans:
+    """What is known of files, read when it is first asked for; what was not known is kept."""
+
+    def __init__(self, connection: Connection, lake: Lake) -> None:
+        self._connection, self._lake = connection, lake
+
+    @cached_property
+    def _known(self) -> dict[str, Span]:
+        rows = fetch(self._connection, f"SELECT {', '.join(_FILE_SPAN.names)} FROM ops.file_span", _FILE_SPAN)
+        return {str(row["object_path"]): _span(row) for row in rows.to_pylist()}
+
+    def of(self, paths: Iterable[str], columns: Columns) -> Mapping[str, Span]:
+        """Return what is known of some files, at least."""
+        fresh = [_read(self._lake, path, columns) for path in dict.fromkeys(paths) if path not in self._known]
+        copy_in(self._connection, "ops.file_span", pa.Table.from_pylist(fresh, schema=_FILE_SPAN))
+        self._known.update((str(row["object_path"]), _span(row)) for row in fresh)
+        return self._known
 
 
 def _span(row: Mapping[str, object]) -> Span:

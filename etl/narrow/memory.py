@@ -6,7 +6,9 @@ some sales reads few of them. Links of sales that only reduce are apart, as any 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -80,10 +82,10 @@ def _put_file(context: Context, connection: Connection, link: pa.Table, sales: t
     if link.num_rows == 0:
         return
     context.temporary.mkdir(parents=True, exist_ok=True)
-    local = context.temporary / "sale_link.parquet"
-    pq.write_table(link, local, compression="zstd")
-    path = context.lake.put_file(local, "derived/sale_link", ".parquet").path
-    local.unlink()
+    with tempfile.TemporaryDirectory(prefix="sale-link-", dir=context.temporary) as folder:
+        local = Path(folder) / "sale_link.parquet"
+        pq.write_table(link, local, compression="zstd")
+        path = context.lake.put_file(local, "derived/sale_link", ".parquet").path
     first, last = sales or (None, None)
     connection.execute(
         "INSERT INTO ops.sale_link_file (object_path, row_count, first_sale_id, last_sale_id) VALUES (%s, %s, %s, %s)"

@@ -70,7 +70,7 @@ def clicks_for(search: Search, sales: pa.Table, grouped: pa.Table, conversion: p
     decision = given.decision.filter(pc.is_in(given.decision["sale_id"], sales["sale_id"].combine_chunks()))
     known = _known_references(search, grouped)
     unknown = grouped.filter(pc.invert(pc.is_in(grouped["sale_id"], known["sale_id"].combine_chunks())))
-    others = union(conversion["click_id"], decision["click_id"])["sale_id"]
+    others = _ids(conversion["click_id"], decision["click_id"])["click_id"]
     ids = Ids(
         [*others.to_pylist(), *unknown["click_ref"].drop_null().to_pylist()],
         _folded(search, unknown)["ref_folded"].drop_null().to_pylist(),
@@ -79,7 +79,7 @@ def clicks_for(search: Search, sales: pa.Table, grouped: pa.Table, conversion: p
     happened = Instants(zip(met["first_at"].to_pylist(), met["last_at"].to_pylist(), strict=True))
     relations: dict[str, Relation] = {
         "tracked_click": search.clicks_of(happened, ids),
-        "named": union(grouped["click_ref"], others).rename_columns(_CLICK_ID.names),
+        "named": _ids(grouped["click_ref"], others),
         "bent_ref": _folded(search, grouped),
         "truncation": pa.table({"ref_length": pa.array(given.truncated_lengths, pa.int32())}),
     }
@@ -89,6 +89,11 @@ def clicks_for(search: Search, sales: pa.Table, grouped: pa.Table, conversion: p
         "grouped_sale": grouped,
     }
     return pa.concat_tables([meant, run_step(engine, "prepare/timed_click", timed, {})])
+
+
+def _ids(*columns: pa.ChunkedArray) -> pa.Table:
+    """Return the ids of clicks in any of some columns, each once."""
+    return union(*columns).rename_columns(_CLICK_ID.names)
 
 
 def _known_references(search: Search, grouped: pa.Table) -> pa.Table:

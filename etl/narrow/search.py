@@ -14,7 +14,7 @@ from etl.core.seen import FEW_SALES, SHARE_MAX, Seen
 from etl.core.warehouse import Connection, fetch, stage
 from etl.given import Given
 from etl.match import SALE_LINK, run_step
-from etl.narrow.files import Columns, Ids, Instants, spans
+from etl.narrow.files import Columns, Ids, Instants, Spans
 
 KEY = pa.schema([("partner_account", TEXT), ("transaction_id", TEXT), ("line_id", TEXT)])
 SALE_ID = pa.schema([("sale_id", TEXT)])
@@ -30,6 +30,7 @@ class Search:
 
     def __init__(self, connection: Connection, given: Given, before: Seen) -> None:
         self.connection, self.given, self.before, self.now = connection, given, before, given.seen
+        self._spans = Spans(connection, given.lake)
         self._link_file = self.fetch(_LINK_FILES, _LINK_FILE)
         self.links = given.files(self._link_file["object_path"].to_pylist(), SALE_LINK)
         self.limit = max(FEW_SALES, (pc.sum(self._link_file["row_count"]).as_py() or 0) // SHARE_MAX)
@@ -97,7 +98,7 @@ class Search:
         paths: list[str] = told["object_path"].to_pylist()
         if happened is None:
             return self.given.files(paths, TRANSACTION)
-        known = spans(self.connection, self.given.lake, paths, Columns("occurred_at"))
+        known = self._spans.of(paths, Columns("occurred_at"))
         scopes = {row["delivery_id"]: row for row in self.given.scope.to_pylist() if row["states_scope"]}
         chosen = []
         for row in told.to_pylist():
@@ -111,7 +112,7 @@ class Search:
     def clicks_of(self, happened: Instants, ids: Ids | None) -> Objects:
         """Return the files of clicks that may hold some that `happened` or have these `ids`, and all new ones."""
         paths, seen = self.given.tracked_paths("click"), self.before.of("tracked_file")
-        known = spans(self.connection, self.given.lake, paths, Columns("clicked_at", "click_id"))
+        known = self._spans.of(paths, Columns("clicked_at", "click_id"))
         chosen = []
         for path in paths:
             span = known[path]

@@ -1,5 +1,4 @@
--- purpose: the postings every sale should have: what changes on each of its days, as the journal takes flows: positive, in
---   the right direction, with their amount in base currency.
+-- purpose: the postings every sale should have: what changes on each of its days, as signed flows between accounts.
 -- grain: one flow of one sale for one day.
 -- reads: row_state, cashback, share, sale, account_setting, program_setting, conversion_rate, payment, currency_unit;
 --   parameter base_currency.
@@ -148,32 +147,17 @@ netted AS (
         currency, MIN(scale) AS scale, component, CAST(SUM(amount) AS BIGINT) AS amount
     FROM change
     GROUP BY sale_id, effective_for, lane_no, partner_account, currency, component
-),
-named AS (
-    SELECT n.sale_id, n.effective_for, l.debit_kind, l.credit_kind, n.currency, n.scale, n.component, n.amount,
-        CAST(b.rate AS DECIMAL(18, 12)) AS rate,
-        -- To four digits after the point, which is what base amounts have.
-        CASE n.scale WHEN 4 THEN 1 WHEN 3 THEN 10 WHEN 2 THEN 100 WHEN 1 THEN 1000 ELSE 10000 END AS factor,
-        CASE l.debited WHEN 'account' THEN n.partner_account WHEN 'member' THEN n.member_id ELSE '' END AS debit_owner,
-        CASE l.credited WHEN 'account' THEN n.partner_account WHEN 'member' THEN n.member_id ELSE '' END
-            AS credit_owner
-    FROM netted AS n
-    JOIN lane AS l ON l.lane_no = n.lane_no
-    LEFT JOIN conversion_rate AS b
-        ON b.sale_on = n.sale_on AND b.from_currency = n.currency AND b.to_currency = $base_currency
-    WHERE n.amount <> 0
 )
-SELECT sale_id AS document_id,
-    CASE WHEN amount > 0 THEN debit_kind ELSE credit_kind END AS debit_kind,
-    CASE WHEN amount > 0 THEN debit_owner ELSE credit_owner END AS debit_owner,
-    CASE WHEN amount > 0 THEN credit_kind ELSE debit_kind END AS credit_kind,
-    CASE WHEN amount > 0 THEN credit_owner ELSE debit_owner END AS credit_owner,
-    currency || '/' || CAST(scale AS VARCHAR) AS asset, ABS(amount) AS amount, effective_for, component,
-    CAST(
-        ROUND(CAST(ABS(amount) * factor AS DECIMAL(19, 0)) * CAST(rate AS DECIMAL(17, 12)), 0) * 0.0001
-        AS DECIMAL(20, 4)
-    ) AS base_amount,
-    rate
-FROM named
+SELECT n.sale_id AS document_id, l.debit_kind,
+    CASE l.debited WHEN 'account' THEN n.partner_account WHEN 'member' THEN n.member_id ELSE '' END AS debit_owner,
+    l.credit_kind,
+    CASE l.credited WHEN 'account' THEN n.partner_account WHEN 'member' THEN n.member_id ELSE '' END AS credit_owner,
+    n.currency || '/' || CAST(n.scale AS VARCHAR) AS asset, n.amount, n.effective_for, n.component,
+    CAST(b.rate AS DECIMAL(18, 12)) AS rate
+FROM netted AS n
+JOIN lane AS l ON l.lane_no = n.lane_no
+LEFT JOIN conversion_rate AS b
+    ON b.sale_on = n.sale_on AND b.from_currency = n.currency AND b.to_currency = $base_currency
+WHERE n.amount <> 0
 ORDER BY document_id, effective_for, debit_kind, debit_owner, credit_kind, credit_owner, asset,
     component

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 
@@ -75,7 +76,8 @@ def doomed(work: Callable[[], None], kill_at: int, synced_below: Path) -> None:
         synced.add(os.fstat(handle).st_ino)
 
     os.fsync = noted_fsync
-    psycopg.Connection.commit = doomed_commit  # type: ignore[method-assign, assignment]  # the edge where a process may die
+    # The edge where a process may die.
+    patch.object(psycopg.Connection, "commit", doomed_commit).start()
     sys.addaudithook(on_event)
     work()
     point()
@@ -89,5 +91,6 @@ def slowly(work: Callable[[], None]) -> None:
         time.sleep(0.1)
         commit(connection)
 
-    psycopg.Connection.commit = slow_commit  # type: ignore[method-assign, assignment]  # the edge where processes meet
+    # The edge where processes meet.
+    patch.object(psycopg.Connection, "commit", slow_commit).start()
     work()

@@ -151,9 +151,9 @@ def test_what_the_store_refuses_is_tried_again_or_says_what_to_do(
 
 def reset(_request: Request, out: BinaryIO) -> None:
     """Close the connection so that the other side sees a reset."""
-    raw = out.raw._sock  # type: ignore[attr-defined]  # the socket below, to break it
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    raw.close()
+    below: socket.socket = vars(out)["_sock"]
+    below.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    below.close()
 
 
 def test_a_connection_that_breaks_or_is_not_made_is_tried_again(lake: S3Lake, local: Path) -> None:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import pyarrow.parquet as pq
@@ -169,7 +170,8 @@ def ingest_doomed(morning: Morning, kill_at: int) -> None:
         point()
 
     os.rename = doomed_rename
-    psycopg.Connection.commit = doomed_commit  # type: ignore[method-assign, assignment]  # the edge where a process may die
+    # The edge where a process may die.
+    patch.object(psycopg.Connection, "commit", doomed_commit).start()
     morning.ingest()
 
 
@@ -213,7 +215,7 @@ def test_two_at_once_write_what_one_writes(morning: Morning, tmp_path: Path) -> 
             time.sleep(0.1)
             commit(connection)
 
-        psycopg.Connection.commit = slow_commit  # type: ignore[method-assign, assignment]  # the edge where processes meet
+        patch.object(psycopg.Connection, "commit", slow_commit).start()
         both.ingest()
 
     for process in [child(ingest_slowly), child(ingest_slowly)]:

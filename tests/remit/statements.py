@@ -74,4 +74,4 @@ def load(
 def stored(url: str, query: str) -> list[tuple[object, ...]]:
     """Return the rows of a query of the warehouse."""
     with psycopg.connect(url) as connection:
-        return connection.execute(query).fetchall()  # type: ignore[arg-type]  # the tests' own texts
+        return connection.execute(query.encode()).fetchall()

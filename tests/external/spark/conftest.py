@@ -16,7 +16,10 @@ from bench.spark_cluster import cluster as started
 from etl.core.engine import Engine
 from etl.core.spark import SparkEngine
 from tests.external.spark.cases import QueryCase, recorded
-from tests.world.conftest import house_of  # noqa: F401  # a fixture
+from tests.world.conftest import house_of
+
+# A fixture of another folder, for the tests of this one.
+__all__ = ["house_of"]
 
 CHECKOUT = Path(__file__).parents[3]
 # Where cases by hand and random worlds of Hypothesis are tried on DuckDB, with what they must say.

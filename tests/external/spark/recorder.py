@@ -10,6 +10,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
@@ -65,5 +66,5 @@ def _derive(
 def pytest_configure() -> None:
     """Record from now on."""
     # For the time of this process.
-    Engine.run = _run  # type: ignore[method-assign]
-    Engine.derive = _derive  # type: ignore[method-assign]
+    patch.object(Engine, "run", _run).start()
+    patch.object(Engine, "derive", _derive).start()
