@@ -14,14 +14,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pydantic import SecretStr
 
 from connectors.partners.account_settings import NO_CLOCK, secret, setting, split_window, whole_setting
-from connectors.partners.json_blocks import Block, Json, text_column, with_texts
-from connectors.partners.json_elements import array_blocks, array_elements
+from connectors.partners.json_blocks import Json
+from connectors.partners.json_elements import array_rows
 from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken, Values, batches
 from connectors.partners.written_parts import whole_answer, write_part
 from connectors.transport.answer import Expects
@@ -77,8 +77,6 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     "customer_acquisition": ("customerAcquisition",),
 }
 _PARTS = "transactionParts"
-_KEYS = tuple(dict.fromkeys([*(path[0] for path in _PATHS.values()), _PARTS]))
-_WITHIN = tuple(dict.fromkeys(path[0] for path in _PATHS.values() if len(path) > 1))
 SEVERAL = "several"
 """The commission group of a transaction whose parts are of different ones."""
 
@@ -141,7 +139,7 @@ class Awin:
         written = write_part(answer, client, place, name, "application/json")
         what = f"{account_name}: Awin's answer for {window}"
         # Read once to its end before it counts: an error under status 200, or an array that is not whole, is no answer.
-        for _ in array_elements(written.part.path, what):
+        for _ in array_rows(written.part.path, what, _row):
             pass
         return whole_answer(window, [written], what)
 
@@ -152,35 +150,7 @@ class Awin:
 
 def _rows(parts: Sequence[Path]) -> Iterator[Values | Broken | pa.RecordBatch]:
     for part in parts:
-        for block in array_blocks(part, f"the Awin answer {part.name[:40]}"):
-            if isinstance(block, Block):
-                columns = _columns(block)
-                if columns is None:
-                    yield from map(_row, map(with_texts, block.objects()))
-                else:
-                    yield columns
-            else:
-                yield block if isinstance(block, Broken) else _row(block)
-
-
-def _columns(block: Block) -> pa.RecordBatch | None:
-    """Return what `_row` says of each, as columns; None where one of them is not what Awin documents."""
-    told = dict(zip(_KEYS, block.values(_KEYS), strict=True))
-    inner: dict[str, list[dict[str, Any]]] = {}
-    for outer in _WITHIN:
-        if not set(map(type, told[outer])) <= {dict, type(None)}:
-            return None
-        inner[outer] = [each or {} for each in told[outer]]
-    columns: dict[str, pa.Array] = {}
-    for column, path in _PATHS.items():
-        key = path[-1]
-        values = told[key] if len(path) == 1 else [each.get(key) for each in inner[path[0]]]
-        texts = text_column(values, is_flag=column == _FLAG)
-        if texts is None:
-            return None
-        columns[column] = texts
-    groups = text_column(list(map(_plain_group, told[_PARTS])))
-    return None if groups is None else pa.RecordBatch.from_pydict({**columns, "commission_group": groups})
+        yield from array_rows(part, f"the Awin answer {part.name[:40]}", _row)
 
 
 def _row(element: dict[str, Json]) -> Values | Broken:
@@ -201,15 +171,6 @@ def _row(element: dict[str, Json]) -> Values | Broken:
             )
         values.append(value)
     return (*values, _commission_group(element.get(_PARTS)))
-
-
-def _plain_group(parts: Any) -> str | None:
-    """Return what `_commission_group` says of parts of a block; nearly always there is one, with a code."""
-    if type(parts) is list and len(parts) == 1 and type(parts[0]) is dict:
-        code = parts[0].get("commissionGroupCode")
-        if type(code) is str and code.strip():
-            return code
-    return _commission_group(with_texts(parts))
 
 
 def _commission_group(parts: Json) -> str | None:

@@ -1,4 +1,4 @@
-"""Many plain objects of a JSON array at once; numbers are the text they came as, whole numbers are such still.
+"""Many plain objects of JSON at once; numbers are the text they came as, whole numbers are such still.
 
 The decoder that reads them so fast takes the last of a doubled key: it is believed only where as many keys came of a
 text as the text writes.
@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import itemgetter
-from types import GenericAlias
 from typing import Any, TypeAlias
 
 import msgspec
@@ -41,10 +38,6 @@ DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, o
 
 # Reads what the other does, ten times as fast, but takes the last of a doubled key, and whole numbers as such.
 _PLAIN_DECODER = msgspec.json.Decoder(float_hook=str)
-_KEYS_MAX = 200
-# What the fields of an object made for a block may be called.
-_NAME = re.compile(r"[\w .:-]+")
-_CONTAINERS = frozenset({dict, list})
 # What is searched for begins with a letter that never varies, or the search takes longer than all else.
 _SPACED_KEY = re.compile(r'"\s+:')
 _MINUS_ZERO = re.compile(r"-0[\s,}\]]")
@@ -59,29 +52,6 @@ def with_texts(value: Any) -> Any:
     if isinstance(value, list):
         return [with_texts(inner) for inner in value]
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Plain objects of an array: by key where all have the same, else one by one."""
-
-    text: str
-    columns: Mapping[str, Sequence[Any]] | None
-    listed: Sequence[dict[str, Any]] = ()
-
-    def __len__(self) -> int:
-        return len(self.listed) if self.columns is None else len(next(iter(self.columns.values())))
-
-    def objects(self) -> Sequence[dict[str, Any]]:
-        """Return the objects one by one."""
-        return self.listed if self.columns is None else _PLAIN_DECODER.decode(self.text)
-
-    def values(self, keys: Sequence[str]) -> Sequence[Sequence[Any]]:
-        """Return what the objects have under each of several keys, None where there is no such key."""
-        if self.columns is None:
-            return values_of(self.listed, keys)
-        nothing = [None] * len(self)
-        return [self.columns.get(key, nothing) for key in keys]
 
 
 def values_of(block: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[Sequence[Any]]:
@@ -107,21 +77,6 @@ def text_column(values: Sequence[Any], *, is_flag: bool = False) -> pa.Array | N
     return column if (pc.max(pc.binary_length(column)).as_py() or 0) <= CELL_CHARACTERS_MAX else None
 
 
-def block_of(text: str, *, is_alike: bool) -> Block | None:
-    """Return the objects of a text of JSON, an array; None where they must be read one by one.
-
-    Where they are likely alike (`is_alike`) it is tried first whether all have the keys of the first.
-    """
-    written = _written_keys(text)
-    if written is None:
-        return None
-    columns = _columns_of_same_keys(text, written) if is_alike else None
-    if columns is not None:
-        return Block(text, columns)
-    found = _plain(text, written)
-    return Block(text, None, found) if found and all(type(each) is dict for each in found) else None
-
-
 def plain_object(text: str) -> dict[str, Any] | None:
     """Return the one object of a text of JSON, whole numbers as such; None where it must be read with more care."""
     written = _written_keys(text)
@@ -141,42 +96,6 @@ def _written_keys(text: str) -> int | None:
     if np.any(is_quote & (after <= ord(" "))) and _SPACED_KEY.search(text):
         return None
     return int(np.count_nonzero(is_quote & (after == ord(":"))))
-
-
-def _columns_of_same_keys(text: str, written: int) -> dict[str, Sequence[Any]] | None:
-    """Return by key what the objects of an array have there; None unless they have the keys of the first, each once.
-
-    Objects of known keys are made in half the time, and their keys need not be counted one by one.
-    """
-    try:
-        first, _ = DECODER.raw_decode(text, 1)
-        if type(first) is not dict or not 1 <= len(first) <= _KEYS_MAX or not all(map(_NAME.fullmatch, first)):
-            return None
-        keys = tuple(first)
-        rows = map(msgspec.structs.astuple, _decoder_of(keys).decode(text))
-        columns = dict(zip(keys, zip(*rows, strict=True), strict=True))
-    except (json.JSONDecodeError, msgspec.DecodeError, RecursionError, UnicodeError):
-        return None
-    inner: list[Any] = []
-    for values in columns.values():
-        if not _CONTAINERS.isdisjoint(map(type, values)):
-            inner += [each for each in values if type(each) in _CONTAINERS]
-    count = len(keys) * len(columns[keys[0]]) + _key_count(inner)
-    return columns if count == written else None
-
-
-@lru_cache(maxsize=16)
-def _decoder_of(keys: tuple[str, ...]) -> msgspec.json.Decoder[list[Any]]:
-    """Return what reads an array of objects that have these keys and no others; of a doubled key it takes the last."""
-    fields = [f"field_{place}" for place in range(len(keys))]
-    element = msgspec.defstruct(
-        "Element",
-        [(field, Any) for field in fields],
-        rename=dict(zip(fields, keys, strict=True)),
-        forbid_unknown_fields=True,
-        gc=False,
-    )
-    return msgspec.json.Decoder(GenericAlias(list, (element,)), float_hook=str)
 
 
 def _plain(text: str, written: int) -> Any:

@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from connectors.partners.json_blocks import DECODER, Block, DoubledKey, Json, block_of, plain_object, with_texts
-from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken
+import pyarrow as pa
+
+from connectors.partners.json_blocks import DECODER, DoubledKey, Json, plain_object
+from connectors.partners.json_shapes import Row, Shapes, batch_of
+from connectors.partners.rows import RAW_CHARACTERS_MAX, Broken, Values
 from connectors.partners.text_source import PIECE_BYTES, read_text
 from etl.core.errors import Stop
 
 ELEMENT_CHARACTERS_MAX = 4 * 1024 * 1024
 OBJECT_CHARACTERS_MAX = 64 * 1024 * 1024
 _SHOWN_CHARACTERS = 300
-_BLOCK_PIECES = 16
-_GUESSES_MAX = 3
-_UNLIKE_MAX = 3
-_BLANKS_MAX = 100
-_FIRST_KEY = re.compile(r'\{"[^"\\]{1,100}":')
+_PIECES_AT_ONCE = 4
+_ROWS_AT_ONCE = 3_000
 _BLANK = " \t\n\r"
 
 
-def array_elements(path: Path, what: str) -> Iterator[dict[str, Json] | Broken]:
-    """Yield the objects of the array that a file holds, as `array_blocks` does, one by one."""
-    for block in array_blocks(path, what):
-        if isinstance(block, Block):
-            yield from map(with_texts, block.objects())
-        else:
-            yield block
+def array_rows(path: Path, what: str, row: Row) -> Iterator[Values | Broken | pa.RecordBatch]:
+    """Yield what `row` says of the objects of the array that a file holds, of many written alike as one batch.
 
-
-def array_blocks(path: Path, what: str) -> Iterator[Block | dict[str, Json] | Broken]:
-    """Yield the objects of the array that a file holds; an element that is no object, or doubles a key, is Broken.
-
-    Plain objects come as a block of many, whose whole numbers are numbers still: `with_texts` makes of each what it
-    would be by itself.
+    An element that is no object, or doubles a key, is Broken. `row` must take texts and numbers as they are, see
+    `json_shapes`.
 
     Raises Stop where the file is no JSON array (an object with an error in it is quoted), is cut off, is not UTF-8,
     is nested too deeply or has an element over the limit.
@@ -52,7 +42,7 @@ def array_blocks(path: Path, what: str) -> Iterator[Block | dict[str, Json] | Br
     if reader.next_character() == "]":
         reader.skip()
     else:
-        yield from _elements(reader, what)
+        yield from _rows(reader, what, row)
     if reader.next_character():
         raise Stop(f"{what} goes on after its array, with {reader.shown()}: it is damaged, fetch the window again.")
 
@@ -76,17 +66,20 @@ def whole_object(path: Path, what: str) -> dict[str, Any]:
     return value
 
 
-def _elements(reader: _Reader, what: str) -> Iterator[Block | dict[str, Json] | Broken]:
+def _rows(reader: _Reader, what: str, row: Row) -> Iterator[Values | Broken | pa.RecordBatch]:
+    shapes = Shapes(row)
     while True:
         start = reader.raw()
-        block = reader.block()
-        value = None if block is not None else reader.value()
-        if block is not None:
-            yield block
-        elif isinstance(value, DoubledKey) or (isinstance(value, dict) and _has_doubled_key(value)):
+        batch = reader.taken(shapes)
+        if batch is not None:
+            yield batch
+            start = reader.raw()
+        value = reader.value()
+        if isinstance(value, DoubledKey) or (isinstance(value, dict) and _has_doubled_key(value)):
             yield Broken("a key stands twice in the row, so its value is unknown", start)
         elif isinstance(value, dict):
-            yield value
+            yield row(value)
+            shapes.learn(reader.written())
         else:
             yield Broken("the row is no JSON object", start)
         after = reader.next_character()
@@ -123,37 +116,21 @@ class _Reader:
         self._characters_max = characters_max
         self._text = ""
         self._at = 0
-        # Up to here elements are read one by one, as a block of them could not be.
-        self._careful_until = 0
-        # How many blocks held objects of other keys than their first: after some, all are taken to do so.
-        self._unlike = 0
+        self._before = 0
 
-    def block(self) -> Block | None:
-        """Return many objects that begin here and go behind them; None where they must be read one by one.
+    def taken(self, shapes: Shapes) -> pa.RecordBatch | None:
+        """Return the rows that begin here and are written as others before them were, and go behind them."""
+        rows: list[Values] = []
+        is_more = True
+        while is_more:
+            self._at = shapes.take(self._text, self._at, rows)
+            is_at_end = len(self._text) - self._at < PIECE_BYTES
+            is_more = is_at_end and len(rows) < _ROWS_AT_ONCE and self._more(_PIECES_AT_ONCE)
+        return batch_of(rows) if rows else None
 
-        Where a block ends is guessed by the first key, as every object of a partner begins with the same: a wrong guess
-        is no JSON, as it leaves something open.
-        """
-        if self._at < self._careful_until:
-            return None
-        if len(self._text) - self._at < PIECE_BYTES:
-            self._more(_BLOCK_PIECES)
-        first = _FIRST_KEY.match(self._text, self._at)
-        end = len(self._text)
-        for _ in range(_GUESSES_MAX if first is not None else 0):
-            assert first is not None
-            begin = self._text.rfind(first[0], self._at + 1, end)
-            before = self._text[max(begin - _BLANKS_MAX, self._at) : max(begin, self._at)].rstrip(_BLANK)
-            end = max(begin - _BLANKS_MAX, self._at) + len(before) - 1
-            if begin < 0 or not before.endswith(","):
-                continue
-            block = block_of(f"[{self._text[self._at : end]}]", is_alike=self._unlike < _UNLIKE_MAX)
-            if block is not None:
-                self._at = end
-                self._unlike += block.columns is None
-                return block
-        self._careful_until = max(end, self._at + 1)
-        return None
+    def written(self) -> str:
+        """Return how the value was written that was read last; nothing may have been read since."""
+        return self._text[self._before : self._at]
 
     def next_character(self) -> str:
         """Return the next character that is not blank without taking it, '' at the end."""
@@ -205,7 +182,7 @@ class _Reader:
                 # A value that touches the end of a piece may go on in the next one (a number).
                 if end == len(self._text) and self._more(1):
                     continue
-                self._at = end
+                self._before, self._at = self._at, end
                 return value
 
     def _more(self, pieces: int) -> bool:
@@ -219,6 +196,5 @@ class _Reader:
         if not taken:
             return False
         self._text = self._text[self._at :] + "".join(taken)
-        self._careful_until -= self._at
         self._at = 0
         return True

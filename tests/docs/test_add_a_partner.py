@@ -69,6 +69,7 @@ def test_a_partner_has_one_name_across_folders(folder: str) -> None:
         "csv_rows",
         "json_blocks",
         "json_elements",
+        "json_shapes",
         "xml_rows",
         "rows",
         "text_source",

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from connectors.partners.csv_rows import csv_rows
-from connectors.partners.json_blocks import Block, DoubledKey, with_texts
-from connectors.partners.json_elements import array_blocks, array_elements
-from connectors.partners.rows import Broken, batches
+from connectors.partners.json_blocks import DoubledKey, Json
+from connectors.partners.json_elements import array_rows
+from connectors.partners.rows import Broken, Values, batches
 from etl.core.errors import Stop
 
 HEADER = "a,b,c"
@@ -108,11 +108,31 @@ def objects(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 INNER = st.one_of(
     SCALARS, objects(SCALARS), st.lists(objects(SCALARS), max_size=2).map(lambda each: f"[{','.join(each)}]")
 )
-ELEMENTS = st.lists(st.one_of(objects(INNER), objects(INNER), SCALARS), min_size=1, max_size=8)
+FILLED = st.tuples(SCALARS, SCALARS, SCALARS, st.one_of(INNER, SCALARS.map('{{"id":{}}}'.format))).map(
+    lambda told: '{{"id":{},"a":{},"skipped":{}, "b":{}}}'.format(*told)
+)
+ELEMENTS = st.lists(st.one_of(FILLED, FILLED, objects(INNER), SCALARS), min_size=1, max_size=16)
 
 
-def element_alone(text: str) -> Any:
-    """Return what Python's own reader says of one element, numbers as their text; "broken" where it is no good row."""
+def row_of(element: dict[str, Json]) -> Values | Broken:
+    """Return what a connector may say of an element, one value of it decided by whether another is blank."""
+    inner = element.get("b")
+    if inner is not None and not isinstance(inner, dict):
+        return Broken("b is no object", "")
+    flag, told, deep = element.get("a"), element.get("id"), (inner or {}).get("id")
+    if isinstance(flag, bool):
+        flag = "true" if flag else "false"
+    named = deep if isinstance(deep, str) and deep.strip() else told
+    values: list[str | None] = []
+    for value in (told, flag, deep, named):
+        if isinstance(value, bool | dict | list):
+            return Broken("a value is no text", "")
+        values.append(value)
+    return tuple(values)
+
+
+def row_alone(text: str) -> Values | str:
+    """Return what `row_of` says of one element, as Python's own reader reads it, numbers as their text."""
 
     def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return dict(pairs) if len(dict(pairs)) == len(pairs) else DoubledKey(pairs)
@@ -120,38 +140,64 @@ def element_alone(text: str) -> Any:
     value = json.loads(text, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=made)
     if not isinstance(value, dict) or any(isinstance(each, DoubledKey) for each in (value, *value.values())):
         return "broken"
-    return value
+    values = row_of(value)
+    return "broken" if isinstance(values, Broken) else values
+
+
+def rows_told(path: Path) -> tuple[list[Values | str], int]:
+    """Return what is read of a file, row by row, and how many rows came in batches."""
+    told: list[Values | str] = []
+    together = 0
+    for each in array_rows(path, "the answer", row_of):
+        if isinstance(each, pa.RecordBatch):
+            told += zip(*(column.to_pylist() for column in each.columns), strict=True)
+            together += each.num_rows
+        else:
+            told.append("broken" if isinstance(each, Broken) else each)
+    return told, together
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(ELEMENTS, st.sampled_from([",", ", ", "\n,\n", "," + " " * 200]))
-@example(['{"id":1,"a":3.10}', '{"id":2,"a":"x","a":"y"}', '{"id":3}'], ",")
-@example(['{"id":1,"id":2}', '{"id":-0}', '{"id":1e5}', '{"id":1.0000000000000001}'], ", ")
-@example(['{"id":1,"a":1e5,"b":{"id":1}}', '{"id":2,"b":null,"a":-1.50}'], ",")
-@example(['{"id":1,"a":2}', '{"id":1,"a":2,"a":3}', '{"id" :1,"a":2,"a":3}'], ",")
+@example(['{"id":1,"a":3.10}', '{"id":2,"a":"x","a":"y"}', '{"id":3,"a":4}', '{"id":3}'], ",")
+@example(['{"id":1,"id":2}', '{"id":-0}', '{"id":1e5}', '{"id":1.0000000000000001}', "7"], ", ")
+@example(['{"id":1,"a":1e5,"b":{"id":1}}', '{"id":2,"b":null,"a":-1.50}', '{"id":2,"a":-0,"b":{"id":1}}'], ",")
+@example(
+    ['{"id":1,"b":{"id":"x"}}', '{"id":1,"b":{"id":" "}}', '{"id":1,"b":{"id":""}}', '{"id":1,"b":{"id":null}}'], ","
+)
+@example(['{"id":1,"a":2}', '{"id":1,"a":2,"a":3}', '{"id" :1,"a":2,"a":3}', '{"id" :1,"a":2}'], ",")
+@example(['{"id":1,"b":null}', '{"id":1,"b":"no object"}', '{"id":"","b":null}', '{"id":null,"b":null}'], ",")
+@example(['{"id":"x","a":true}', '{"id":false,"a":false}', '{"id":"x\\"","a":null}', '{"id":"\\u0000","a":null}'], ",")
 @example(
     ['{"id":1,"a":[{"id":1},{"id":2}]}', '{"id":1,"a":{"id":1 ,"id":2}}', '{"id":"},{\\"id\\":"}', '{"id":1}'], ","
 )
-def test_blocks_of_json_say_what_its_elements_say(tmp_path: Path, elements: list[str], separator: str) -> None:
+def test_many_objects_of_json_at_once_say_what_each_says_alone(
+    tmp_path: Path, elements: list[str], separator: str
+) -> None:
     path = tmp_path / "answer.json"
-    path.write_text("[" + separator.join(elements) + "]", encoding="utf-8")
-    read = ["broken" if isinstance(each, Broken) else each for each in array_elements(path, "the answer")]
-    assert read == [element_alone(each) for each in elements]
-    keys = ("id", "a", "b\\", "nowhere")
-    for block in array_blocks(path, "the answer"):
-        if isinstance(block, Block):
-            by_key = [list(map(with_texts, values)) for values in block.values(keys)]
-            assert by_key == [[with_texts(each).get(key) for each in block.objects()] for key in keys]
+    # Twice, as what is written in a known way is read in another one.
+    path.write_text("[" + separator.join([*elements, *elements]) + "]", encoding="utf-8")
+    assert rows_told(path)[0] == [row_alone(each) for each in [*elements, *elements]]
 
 
-def test_plain_elements_come_in_blocks_and_a_strange_one_does_not_end_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "bad", ['{"id":01,"a":null}', '{"id":1.,"a":null}', '{"id":"\t","a":null}', '{"id":1,"a":nul}', ""]
+)
+def test_what_is_no_json_stops_the_reading_in_whatever_company(tmp_path: Path, bad: str) -> None:
     path = tmp_path / "answer.json"
-    plain = [json.dumps({"id": number, "amount": 3.1, "name": "x" * 100}) for number in range(40_000)]
-    strange = '{"id":7,"id":8}'
-    path.write_text("[" + ",".join([*plain, strange, *plain]) + "]")
-    blocks = list(array_blocks(path, "the answer"))
-    in_blocks = sum(len(each) for each in blocks if isinstance(each, Block))
-    alone = [each for each in blocks if not isinstance(each, Block)]
-    assert in_blocks > 60_000
-    assert in_blocks + len(alone) == 80_001
-    assert sum(isinstance(each, Broken) for each in alone) == 1
+    good = '{"id":1,"a":null}'
+    path.write_text("[" + ",".join([good, good, good, bad, good]) + "]")
+    with pytest.raises(Stop, match="cut off or damaged"):
+        rows_told(path)
+
+
+def test_objects_written_alike_come_together_and_a_strange_one_does_not_end_that(tmp_path: Path) -> None:
+    path = tmp_path / "answer.json"
+    plain = [json.dumps({"id": number, "a": 3.1, "name": "x" * 100}) for number in range(4_000)]
+    strange = ['{"id":7,"id":8}', json.dumps({"id": "x" * 8_193, "a": 3.1, "name": ""})]
+    path.write_text("[" + ",".join([*plain, *strange, *plain]) + "]")
+    told, together = rows_told(path)
+    assert together > 7_990
+    assert len(told) == 8_002
+    assert [each for each in told if each == "broken"] == ["broken"]
+    assert told[4_001] == ("x" * 8_193, "3.1", None, "x" * 8_193)
