@@ -6,18 +6,18 @@ last accrual, by a change of facts, a rate or a day it waited for, needs no seco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 
 import pyarrow as pa
 
-from etl.core.ahead import call_ahead
+from etl.core.ahead import read_ahead
 from etl.core.context import Context, StageResult
-from etl.core.facts import FactReader
+from etl.core.facts import FactReader, reader_beside
 from etl.core.ledger import lock_books, post_in_parts
+from etl.core.sale_range import Some, in_parts
 from etl.core.schemas import CASHBACK_RULE, CONTRACT_TERM, PROGRAM, TEXT
 from etl.core.seen import NARROW_FROM, code_hash, has_versions, hash_of
 from etl.core.target import Due, due, read_posted
@@ -59,13 +59,17 @@ def accrue(
         now = _now(context, connection, day) if has_versions(connection, narrow_from) else None
         looked_at = _touched(connection, before, now) if sales is None and not is_whole else sales
         waiting: list[int] = []
-        # The flows of the next sales are worked out while those of the last are posted.
-        with closing(call_ahead(_due(context, connection, day, looked_at))) as parts:
+        parts = list(in_parts(connection, looked_at, context.engine.sales_at_once))
+        # Facts of the next sales are read, and their flows worked out, while those of the last are posted.
+        with (
+            reader_beside(context, connection, len(parts)) as reader,
+            closing(read_ahead(_due(context, reader, parts, day), 1)) as found,
+        ):
             posted = post_in_parts(
                 connection,
                 entity,
                 "sale",
-                _flows(parts, waiting),
+                _flows(found, waiting),
                 run_id=context.run_id,
                 created_by=context.actor,
                 posted_at=context.known_at,
@@ -85,18 +89,14 @@ def accrue(
     return StageResult("accrue", entity, counts, note)
 
 
-def _due(
-    context: Context, connection: Connection, day: date, sales: Sequence[str] | None
-) -> Iterator[Callable[[], Due]]:
-    """Yield what works out the flows that are due of some sales at a time, in the order of their ids.
+def _due(context: Context, reader: FactReader, parts: Iterable[Some], day: date) -> Iterator[Due]:
+    """Yield the flows that are due of each part.
 
-    What is in hand is bounded, however many sales there are: those whose flows are posted, and the next ones, whose
-    facts are read when it is asked for them.
+    What is in hand is bounded, however many sales there are: those whose flows are posted, and the next ones.
     """
-    facts = FactReader(context, connection)
-    for some in facts.parts(sales):
-        posted = read_posted(connection, context.entity.name, some)
-        yield partial(due, context.engine, facts.of(some), posted, day)
+    for some in parts:
+        posted = read_posted(reader.connection, context.entity.name, some)
+        yield due(context.engine, reader.of(some), posted, day)
 
 
 def _flows(parts: Iterable[Due], waiting: list[int]) -> Iterator[pa.Table]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date
@@ -14,7 +14,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from etl.core.ahead import call_ahead
+from etl.core.ahead import read_ahead
 from etl.core.allocation import (
     ALLOCATION,
     SALE_OUTCOME,
@@ -30,7 +30,7 @@ from etl.core.allocation import (
 from etl.core.approval import require_person
 from etl.core.context import Context, StageResult
 from etl.core.errors import Stop
-from etl.core.facts import FactReader
+from etl.core.facts import FactReader, reader_beside
 from etl.core.kept import BREAK_FOUND, OUTCOME_BREAKS, REMITTANCE_BREAKS, KeptTable, keep
 from etl.core.ledger import PostedCounts, lock_books
 from etl.core.receivable_item import Items
@@ -44,7 +44,7 @@ from etl.core.remitted import (
     remitted_now,
     write_remitted,
 )
-from etl.core.sale_range import condition_of
+from etl.core.sale_range import Some, condition_of
 from etl.core.seen import NARROW_FROM, has_versions
 from etl.core.target import POSTED, Facts, post_difference, read_posted
 from etl.core.told import Told, read_told
@@ -120,7 +120,7 @@ def remit(context: Context, day: date, *, is_whole: bool = False, narrow_from: i
         made = allocated(engine, partial(reader.unpaid, sales), told, day)
         changed = keep(context, connection, _of_part(_ALLOCATIONS, part, _OF_ACCOUNT), made.allocation, day)
         touch_transactions(connection, changed.told)
-        found = _settle(context, connection, _settled_parts(context, reader, told, made, part, day), day, now)
+        found = _settle(context, connection, reader, told, made, part, day, now)
         remittance_count = _count(connection, _REMITTANCE_COUNT)
         is_told = remittance_count > 0
         of_all = _of_all_sales(context, connection, found.outcome, day, is_told=is_told)
@@ -152,9 +152,15 @@ class _SomeSettled:
 
 
 def _settled_parts(
-    context: Context, reader: FactReader, told: Told, made: Allocated, part: Part | None, day: date
-) -> Iterator[Callable[[], _SomeSettled]]:
-    """Yield what finds out what came of remittances for some sales at a time, and last for what an opening holds.
+    context: Context,
+    reader: FactReader,
+    told: Told,
+    made: Allocated,
+    part: Part | None,
+    some: Iterable[Some],
+    day: date,
+) -> Iterator[_SomeSettled]:
+    """Yield what came of remittances for `some` sales, each some in turn, and last for what an opening holds.
 
     What is in hand is bounded, however many sales there are.
     """
@@ -164,11 +170,11 @@ def _settled_parts(
         context.engine.release()
         return _SomeSettled(found, facts.sale.num_rows, scope)
 
-    for some in reader.parts(None if part is None else part.sales):
-        scope = f"{condition_of(reader.connection, 'sale_id', some)} AND NOT {_OF_ITEM}"
-        yield partial(of_some, reader.of(some, is_paid=False), Items(), scope)
+    for each in some:
+        scope = f"{condition_of(reader.connection, 'sale_id', each)} AND NOT {_OF_ITEM}"
+        yield of_some(reader.of(each, is_paid=False), Items(), scope)
     if told.items.item.num_rows:
-        yield partial(of_some, reader.shared, told.items, _OF_ITEM if part is None else f"{_OF_ITEM} AND {_OF_SALE}")
+        yield of_some(reader.shared, told.items, _OF_ITEM if part is None else f"{_OF_ITEM} AND {_OF_SALE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +189,23 @@ class _Found:
 def _settle(
     context: Context,
     connection: Connection,
-    parts: Iterator[Callable[[], _SomeSettled]],
+    reader: FactReader,
+    told: Told,
+    made: Allocated,
+    part: Part | None,
     day: date,
     now: Remitted | None,
 ) -> _Found:
     """Keep the outcomes of sales, some at a time, or return them where there are too few for that (`now` is None).
 
-    Those of the next sales are worked out while those of the last are written.
+    Those of the next sales are read and worked out while those of the last are written.
     """
     sale_count, lost, outcome = 0, [POSTED.empty_table()], [SALE_OUTCOME.empty_table()]
-    with closing(call_ahead(parts)) as found:
+    some = list(reader.parts(None if part is None else part.sales))
+    with (
+        reader_beside(context, connection, len(some)) as beside,
+        closing(read_ahead(_settled_parts(context, beside, told, made, part, some, day), 1)) as found,
+    ):
         for each in found:
             sale_count += each.sale_count
             lost.append(each.settled.write_off)
@@ -275,8 +288,8 @@ def ageing(context: Context, day: date) -> Ageing:
         told = read_told(connection, context.configuration)
         reader = FactReader(context, connection)
         made = allocated(engine, reader.unpaid, told, day)
-        parts = _settled_parts(context, reader, told, made, None, day)
-        found = pa.concat_tables([each().settled.outcome for each in parts])
+        parts = _settled_parts(context, reader, told, made, None, reader.parts(), day)
+        found = pa.concat_tables([each.settled.outcome for each in parts])
     outcome = aged(engine, found, account_open(engine, found), context.configuration, day)
     return Ageing(outcome, engine.run("remit/ageing", {"outcome": outcome}))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -29,20 +29,3 @@ def read_ahead(items: Iterator[Item], count: int) -> Generator[Item, None, None]
             yield item
     finally:
         aside.shutdown(cancel_futures=True)
-
-
-def call_ahead(calls: Iterator[Callable[[], Item]]) -> Generator[Item, None, None]:
-    """Yield what `calls` return, in their order: each runs in a thread while what the one before returned is worked on.
-
-    Unlike with `read_ahead` the iterator itself runs here, when an item is asked for: for what it needs that no other
-    thread may use meanwhile, such as a connection. Close the generator when it is not read to its end.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="call-ahead") as aside:
-        running: Future[Item] | None = None
-        for call in calls:
-            following = aside.submit(call)
-            if running is not None:
-                yield running.result()
-            running = following
-        if running is not None:
-            yield running.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -101,6 +102,19 @@ class FactReader:
 
     def _without_opened(self, table: pa.Table) -> pa.Table:
         return table.filter(pc.invert(pc.is_in(table["sale_id"], self._opened))) if len(self._opened) else table
+
+
+@contextlib.contextmanager
+def reader_beside(context: Context, connection: Connection, part_count: int) -> Iterator[FactReader]:
+    """Yield a reader for a thread that reads the next of so many parts while `connection` writes what the last gave.
+
+    It sees what `connection` sees now. Where there is no next part it reads by that one.
+    """
+    if part_count <= 1:
+        yield FactReader(context, connection)
+        return
+    with context.warehouse.beside(connection) as second:
+        yield FactReader(context, second)
 
 
 def _all(connection: Connection, table: str, schema: pa.Schema) -> pa.Table:

@@ -37,18 +37,44 @@ class Warehouse:
 
         Raises Retry if the server cannot be reached or ends the connection, Stop if the role or schema is missing.
         """
-        try:
-            with psycopg.connect(self.url) as connection:
-                connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role or self.role)))
-                connection.execute("SET LOCAL TimeZone = 'UTC'")
-                connection.execute("SET LOCAL DateStyle = 'ISO, YMD'")
-                yield connection
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidParameterValue) as error:
-            raise Stop(
-                f"the warehouse is not migrated ({error.diag.message_primary}): run `tallyback db migrate`"
-            ) from error
-        except psycopg.OperationalError as error:
-            raise _no_answer(error) from error
+        with _answering(), psycopg.connect(self.url) as connection:
+            _enter(connection, role or self.role)
+            yield connection
+
+    @contextlib.contextmanager
+    def beside(self, connection: Connection) -> Iterator[Connection]:
+        """Yield a second connection that reads what `connection` sees now, and nothing that it writes.
+
+        So that a thread reads while another writes. Raises what `transaction` does. It waits for nobody long: who waits
+        for both would wait for ever, as PostgreSQL does not know that they are one.
+        """
+        (snapshot,) = connection.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
+        with _answering(), psycopg.connect(self.url) as second:
+            second.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            second.read_only = True
+            second.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+            _enter(second, self.role)
+            second.execute("SET LOCAL lock_timeout = '30s'")
+            yield second
+
+
+def _enter(connection: Connection, role: str) -> None:
+    connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
+    connection.execute("SET LOCAL TimeZone = 'UTC'")
+    connection.execute("SET LOCAL DateStyle = 'ISO, YMD'")
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Raise what psycopg says of a server that does not answer, or is not migrated, as what is to be done."""
+    try:
+        yield
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidParameterValue) as error:
+        raise Stop(
+            f"the warehouse is not migrated ({error.diag.message_primary}): run `tallyback db migrate`"
+        ) from error
+    except psycopg.OperationalError as error:
+        raise _no_answer(error) from error
 
 
 def _no_answer(error: BaseException | None) -> Retry:

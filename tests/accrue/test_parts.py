@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
@@ -12,6 +14,7 @@ import pytest
 
 from etl.accrue import accrue
 from etl.core.engine import Engine
+from etl.core.errors import Stop
 from etl.core.sale_range import SaleRange, in_parts
 from etl.core.warehouse import Warehouse
 from etl.verify import verify
@@ -80,3 +83,15 @@ def test_parts_cover_every_id_once(warehouse_url: str, count: int) -> None:
     assert bounds[0][0] is None
     assert bounds[-1][1] is None
     assert [until for _, until in bounds[:-1]] == [from_ for from_, _ in bounds[1:]]
+
+
+def test_what_stops_a_later_part_leaves_nothing_of_the_earlier_ones(warehouse_url: str, tmp_path: Path) -> None:
+    (facts, _) = _worlds()
+    too_large = replace(facts.versions[-1], commission_amount=Decimal("99999999999999.9999"))
+    here = replace(context(warehouse_url, tmp_path), engine=Engine(sales_at_once=2))
+    write(warehouse_url, replace(facts, versions=(*facts.versions[:-1], too_large)))
+    threads = threading.active_count()
+    with pytest.raises(Stop, match="too large to be booked"):
+        accrue(here, DAY)
+    assert threading.active_count() == threads
+    assert read(warehouse_url) == {}

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from etl.core.errors import Retry, Stop
-from etl.core.warehouse import Warehouse, copy_in, fetch, migrate
+from etl.core.warehouse import Connection, Warehouse, copy_in, fetch, migrate
 
 SCHEMA = pa.schema(
     [
@@ -91,6 +91,41 @@ def test_a_failed_transaction_leaves_nothing(warehouse_url: str) -> None:
         raise Stop("a person must act")
     with warehouse.transaction() as connection:
         assert connection.execute("SELECT count(*) FROM ref.gl_map").fetchone() == (0,)
+
+
+def test_a_connection_beside_another_reads_what_that_one_saw_and_nothing_since(warehouse_url: str) -> None:
+    warehouse = Warehouse(warehouse_url)
+    with warehouse.transaction() as connection:
+        connection.execute("CREATE TABLE staging.seen (number integer)")
+        connection.execute("INSERT INTO staging.seen VALUES (1)")
+
+    def numbers(connection: Connection) -> list[int]:
+        query = "SELECT number FROM staging.seen ORDER BY number"
+        return fetch(connection, query, pa.schema([("number", pa.int32())]))["number"].to_pylist()
+
+    with warehouse.transaction() as first:
+        first.execute("INSERT INTO staging.seen VALUES (2)")
+        with warehouse.beside(first) as second:
+            assert numbers(second) == [1]
+            with warehouse.transaction() as other:
+                other.execute("INSERT INTO staging.seen VALUES (3)")
+            assert numbers(second) == [1]
+            assert numbers(first) == [1, 2, 3]
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                second.execute("INSERT INTO staging.seen VALUES (4)")
+
+
+def test_who_waits_beside_another_for_a_table_gives_up(warehouse_url: str) -> None:
+    warehouse = Warehouse(warehouse_url)
+    with (
+        psycopg.connect(warehouse_url) as owner,
+        warehouse.transaction() as first,
+        pytest.raises(Retry, match="LockNotAvailable"),
+        warehouse.beside(first) as second,
+    ):
+        owner.execute("LOCK TABLE ops.sale")
+        second.execute("SET LOCAL lock_timeout = '10ms'")
+        second.execute("SELECT FROM ops.sale")
 
 
 def test_an_unmigrated_warehouse_says_what_to_run(database_url: str) -> None:
