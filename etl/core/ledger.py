@@ -118,13 +118,17 @@ class PostedCounts:
 
 @dataclass(slots=True)
 class _BooksSoFar:
-    """What the books hold before they are added to: accounts, closed periods, and the last entry of each year."""
+    """What the books hold before they are added to: accounts, closed periods, and the last entry of each year.
+
+    Where they had no entry of the kind (`is_first`) a later part has none, either, as a document is in one part.
+    """
 
     accounts: pa.Table
     locked: frozenset[date]
     closed_through: date | None
     last_number: dict[int, int]
     last_hash: dict[int, str]
+    is_first: bool | None = None
 
 
 def lock_books(connection: Connection, entity: str) -> None:
@@ -203,7 +207,7 @@ def _post_part(
         new_accounts = _new_accounts(connection, entity, lane, books.accounts)
         books.accounts = pa.concat_tables([books.accounts, new_accounts])
         numbered = aside.submit(_numbered_lanes, entity, lane, books.accounts)
-        last_entries = _last_entries(connection, document_kind, flows["document_id"])
+        last_entries = _last_entries(connection, books, document_kind, flows["document_id"])
         made = one_after_another(
             [(_ACCOUNT, rows_of(new_accounts))], _written(ordering, lane, numbered, last_entries, books, header)
         )
@@ -359,13 +363,17 @@ def _books_so_far(connection: Connection, entity: str, document_kind: str) -> _B
     )
 
 
-def _last_entries(connection: Connection, document_kind: str, documents: pa.ChunkedArray) -> pa.Table:
+def _last_entries(
+    connection: Connection, books: _BooksSoFar, document_kind: str, documents: pa.ChunkedArray
+) -> pa.Table:
     """Return the number of the last entry of each of `documents` (one of each flow) that has one, among others."""
+    if books.is_first is None:
+        of_kind = "SELECT FROM ledger.journal_entry WHERE document_kind = %s LIMIT 1"
+        books.is_first = connection.execute(of_kind, (document_kind,)).fetchone() is None
+    if books.is_first:
+        return _LAST_ENTRY.empty_table()
     which = "document_id = ANY(%(named)s)"
     if len(documents) > _NAMED_FLOWS_MAX:
-        query = "SELECT FROM ledger.journal_entry WHERE document_kind = %s LIMIT 1"
-        if connection.execute(query, (document_kind,)).fetchone() is None:
-            return _LAST_ENTRY.empty_table()
         # Which one is first and which last is for PostgreSQL to say, as it may order text otherwise.
         first, last = (f"(SELECT {end}(id) FROM unnest(%(named)s::text[]) AS id)" for end in ("min", "max"))
         which = f"document_id BETWEEN {first} AND {last}"
