@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -198,15 +199,29 @@ def difference(engine: SqlEngine, wanted: Relation, posted: Relation) -> pa.Tabl
 def due(engine: SqlEngine, facts: Facts, posted: pa.Table, day: date) -> Due:
     """Return what sales should have in the ledger as of `day` beyond what is posted; Stop as `target` does.
 
-    The engine then lets go of all that it kept.
+    The engine joins and groups by the number of a sale, its place here, which costs less than by its name. It then lets
+    go of all that it kept.
     """
-    wanted = target(engine, facts, day)
+    named = [each["sale_id"] for each in (facts.sale, facts.version, facts.payment)]
+    names = pc.unique(pa.chunked_array([*chain(*(each.chunks for each in (*named, posted["document_id"])))], TEXT))
+    version, sale, payment = (_numbered(each, "sale_id", names) for each in (facts.version, facts.sale, facts.payment))
+    wanted = target(engine, replace(facts, version=version, sale=sale, payment=payment), day)
     signed = wanted.flows
     if posted.num_rows:
-        signed = engine.derive("accrue/difference", {"target": signed, "posted": posted})
+        booked = _numbered(posted, "document_id", names)
+        signed = engine.derive("accrue/difference", {"target": signed, "posted": booked})
     flows = engine.run("accrue/flow", {"signed_flow": signed}, is_ordered=False)
     engine.release()
-    return Due(flows, wanted.waiting_count)
+    return Due(_with(flows, "document_id", names.take(flows["document_id"])), wanted.waiting_count)
+
+
+def _numbered(table: pa.Table, column: str, names: pa.Array) -> pa.Table:
+    """Return the table with the place of each name of a column among `names` instead."""
+    return _with(table, column, pc.index_in(table[column], names))
+
+
+def _with(table: pa.Table, column: str, values: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(column), column, values)
 
 
 def post_difference(

@@ -44,7 +44,7 @@ net AS (
         CAST(SUM(sale_amount) AS DECIMAL(18, 4)) AS sale_amount,
         COUNT(*) AS row_count,
         COUNT(*) FILTER (WHERE kind = 'sale') AS sale_row_count,
-        COUNT(DISTINCT currency) AS currency_count,
+        MIN(currency) = MAX(currency) AS is_one_currency,
         MIN(currency) AS currency,
         MIN(commission_rate) AS commission_rate,
         COUNT(*) FILTER (WHERE is_termed) > 0 AS is_termed,
@@ -61,7 +61,7 @@ said AS (
         END AS expected_amount
     FROM net AS n
 )
-SELECT e.sale_id, e.step_on, e.currency, e.currency_count, e.row_count, e.sale_amount, e.commission_amount,
+SELECT e.sale_id, e.step_on, e.currency, e.is_one_currency, e.row_count, e.sale_amount, e.commission_amount,
     e.expected_amount, e.is_termed,
     -- Each row may have been rounded by half a cent; an account may be given more.
     CAST(GREATEST(

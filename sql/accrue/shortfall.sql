@@ -34,5 +34,5 @@ FROM last_state AS l
 JOIN last_day AS d ON d.sale_id = l.sale_id AND d.step_on = l.step_on
 JOIN sale AS s ON s.sale_id = l.sale_id
 LEFT JOIN term AS t ON t.sale_id = l.sale_id
-WHERE l.expected_amount IS NOT NULL AND l.currency_count = 1 AND l.sale_amount >= 0
+WHERE l.expected_amount IS NOT NULL AND l.is_one_currency AND l.sale_amount >= 0
 ORDER BY s.sale_id

@@ -20,6 +20,8 @@ _IDS = frozenset(
     " told_program_id click_program_id partner partner_program_id rule_id term_id winner_id debit_owner credit_owner"
     .split()
 )  # fmt: skip
+# Where a sale is told by its place, each world has so many of them.
+_PLACES = 1_000_000
 # Lengths of references, which grow with the mark of their world.
 _LENGTHS = frozenset({"ref_length"})
 
@@ -51,7 +53,7 @@ def together(cases: Iterable[QueryCase]) -> Iterator[QueryCase]:
     """Yield one case for all that have the same query and parameters: their worlds side by side, sharing no id."""
     alike: defaultdict[str, list[QueryCase]] = defaultdict(list)
     for case in cases:
-        columns = [(name, table.schema.names) for name, table in sorted(case.relations.items())]
+        columns = [(name, str(table.schema)) for name, table in sorted(case.relations.items())]
         alike[repr((case.name, sorted(case.parameters.items()), columns))].append(case)
     for group in sorted(alike.values(), key=len, reverse=True):
         first = group[0]
@@ -76,7 +78,11 @@ def _side_by_side(tables: list[pa.Table]) -> pa.Table:
 def _marked(table: pa.Table, number: int) -> pa.Table:
     mark = f"w{number:03}~"
     for place, column in enumerate(table.schema):
-        if column.name in _IDS:
+        if column.name in _IDS and pa.types.is_integer(column.type):
+            table = table.set_column(
+                place, column, pc.add(table[column.name], pa.scalar(number * _PLACES, column.type))
+            )
+        elif column.name in _IDS:
             table = table.set_column(
                 place, column, pc.binary_join_element_wise(pa.scalar(mark), table[column.name], "").cast(column.type)
             )
