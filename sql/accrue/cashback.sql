@@ -40,33 +40,50 @@ ruled AS (
 of_group AS (
     SELECT u.* FROM ruled AS u WHERE u.commission_group IS NOT NULL
 ),
+-- What the step reports altogether and what its contract says of it stays with each of its rows.
+standing AS (
+    SELECT t.sale_id, t.step_on, t.commission_amount, t.sale_amount, t.currency, t.earning_group,
+        c.row_count = 1 AS is_alone, c.expected_amount, c.tolerance,
+        CAST(c.commission_amount AS DECIMAL(20, 10)) AS net_amount
+    FROM row_state AS t
+    JOIN contracted AS c ON c.sale_id = t.sale_id AND c.step_on = t.step_on
+    WHERE t.status <> 'declined' AND c.commission_amount > 0
+),
 earning AS (
-    SELECT t.sale_id, t.step_on, t.commission_amount, t.sale_amount, t.currency, u.sale_on, u.component, u.rule_id,
-        u.basis, u.value, u.cap, u.rule_currency, u.rounding
-    FROM row_state AS t
+    SELECT t.sale_id, t.step_on, t.commission_amount, t.sale_amount, t.currency, t.is_alone, t.expected_amount,
+        t.tolerance, t.net_amount, u.sale_on, u.component, u.rule_id, u.basis, u.value, u.cap, u.rule_currency, u.rounding
+    FROM standing AS t
     JOIN of_group AS u ON u.sale_id = t.sale_id AND u.commission_group = t.earning_group
-    WHERE t.status <> 'declined'
     UNION ALL
-    SELECT t.sale_id, t.step_on, t.commission_amount, t.sale_amount, t.currency, u.sale_on, u.component, u.rule_id,
-        u.basis, u.value, u.cap, u.rule_currency, u.rounding
-    FROM row_state AS t
+    SELECT t.sale_id, t.step_on, t.commission_amount, t.sale_amount, t.currency, t.is_alone, t.expected_amount,
+        t.tolerance, t.net_amount, u.sale_on, u.component, u.rule_id, u.basis, u.value, u.cap, u.rule_currency, u.rounding
+    FROM standing AS t
     JOIN ruled AS u ON u.sale_id = t.sale_id AND u.commission_group IS NULL
-    WHERE t.status <> 'declined' AND NOT EXISTS (
+    WHERE NOT EXISTS (
         SELECT 1 FROM of_group AS g
         WHERE g.sale_id = t.sale_id AND g.component = u.component AND g.commission_group = t.earning_group
     )
 ),
+-- Most steps have one row, which earns by one rule of a component: only those of the others are added up.
 of_rule AS (
-    SELECT sale_id, step_on, component, rule_id, basis, value, MIN(sale_on) AS sale_on, MIN(cap) AS cap,
+    SELECT sale_id, step_on, component, basis, value, is_alone, sale_on, cap, rule_currency, rounding, commission_amount,
+        sale_amount, currency AS least_currency, currency AS greatest_currency, expected_amount, tolerance, net_amount
+    FROM earning
+    WHERE is_alone
+    UNION ALL
+    SELECT sale_id, step_on, component, basis, value, FALSE AS is_alone, MIN(sale_on) AS sale_on, MIN(cap) AS cap,
         MIN(rule_currency) AS rule_currency, MIN(rounding) AS rounding,
         CAST(SUM(commission_amount) AS DECIMAL(18, 4)) AS commission_amount,
         CAST(SUM(sale_amount) AS DECIMAL(18, 4)) AS sale_amount,
-        MIN(currency) AS least_currency, MAX(currency) AS greatest_currency
+        MIN(currency) AS least_currency, MAX(currency) AS greatest_currency,
+        MIN(expected_amount) AS expected_amount, MIN(tolerance) AS tolerance, MIN(net_amount) AS net_amount
     FROM earning
+    WHERE NOT is_alone
     GROUP BY sale_id, step_on, component, rule_id, basis, value
 ),
 valued AS (
-    SELECT o.*,
+    SELECT sale_id, step_on, component, basis, is_alone, sale_on, cap, rule_currency, rounding, least_currency,
+        greatest_currency, expected_amount, tolerance, net_amount,
         CASE
             WHEN basis = 'sale_rate' THEN CAST(value AS DECIMAL(17, 6)) * CAST(sale_amount AS DECIMAL(20, 10))
             WHEN basis = 'commission_share'
@@ -76,51 +93,68 @@ valued AS (
         END AS rule_value,
         CASE WHEN basis = 'commission_share' THEN CAST(value AS DECIMAL(17, 6)) ELSE CAST(0 AS DECIMAL(17, 6)) END
             AS share
-    FROM of_rule AS o
+    FROM of_rule
 ),
 summed AS (
+    SELECT sale_id, step_on, component, sale_on, cap, rule_currency, rounding, basis = 'fixed' AS is_fixed,
+        FALSE AS is_mixed, least_currency AS currency, CAST(rule_value AS DECIMAL(38, 16)) AS value, share,
+        expected_amount, tolerance, net_amount
+    FROM valued
+    WHERE is_alone
+    UNION ALL
     SELECT sale_id, step_on, component, MIN(sale_on) AS sale_on, MIN(cap) AS cap, MIN(rule_currency) AS rule_currency,
         MIN(rounding) AS rounding, MAX(basis) = 'fixed' AND MIN(basis) = 'fixed' AS is_fixed,
         MIN(least_currency) <> MAX(greatest_currency) AS is_mixed, MIN(least_currency) AS currency,
-        CAST(SUM(rule_value) AS DECIMAL(38, 16)) AS value, MAX(share) AS share
+        CAST(SUM(rule_value) AS DECIMAL(38, 16)) AS value, MAX(share) AS share,
+        MIN(expected_amount) AS expected_amount, MIN(tolerance) AS tolerance, MIN(net_amount) AS net_amount
     FROM valued
+    WHERE NOT is_alone
     GROUP BY sale_id, step_on, component
 ),
 counted AS (
-    SELECT u.sale_id, u.step_on, u.component, u.sale_on, u.rule_currency, u.cap, u.rounding,
-        CASE WHEN u.is_fixed THEN u.rule_currency ELSE u.currency END AS source_currency,
-        NOT u.is_fixed AND u.is_mixed AS is_mixed,
+    SELECT sale_id, step_on, component, sale_on, rule_currency, cap, rounding,
+        CASE WHEN is_fixed THEN rule_currency ELSE currency END AS source_currency,
+        NOT is_fixed AND is_mixed AS is_mixed,
         CAST(GREATEST(
-            u.value - CAST(u.share * CAST(CASE
-                WHEN CAST(c.commission_amount AS DECIMAL(20, 10)) > c.expected_amount + c.tolerance
-                    THEN CAST(c.commission_amount AS DECIMAL(20, 10))
-                        - GREATEST(c.expected_amount, CAST(0 AS DECIMAL(20, 10)))
-                ELSE CAST(0 AS DECIMAL(20, 10))
-            END AS DECIMAL(20, 10)) AS DECIMAL(38, 16)),
+            CASE
+                WHEN net_amount > expected_amount + tolerance
+                    THEN value - CAST(share * CAST(
+                        net_amount - GREATEST(expected_amount, CAST(0 AS DECIMAL(20, 10))) AS DECIMAL(20, 10)
+                    ) AS DECIMAL(38, 16))
+                ELSE value
+            END,
             CAST(0 AS DECIMAL(38, 16))
         ) AS DECIMAL(20, 10)) AS unrounded
-    FROM summed AS u
-    JOIN contracted AS c ON c.sale_id = u.sale_id AND c.step_on = u.step_on
-    WHERE c.commission_amount > 0
+    FROM summed
+),
+-- Both ways between two currencies are known, or neither is.
+both_ways AS (
+    SELECT f.sale_on, f.from_currency, f.to_currency, f.rate, b.rate AS rate_back, f.base_to_from, f.base_to_to
+    FROM conversion_rate AS f
+    JOIN conversion_rate AS b
+        ON b.sale_on = f.sale_on AND b.from_currency = f.to_currency AND b.to_currency = f.from_currency
 ),
 converted AS (
     SELECT c.sale_id, c.step_on, c.component, c.rule_currency, c.source_currency, c.rounding, c.unrounded, c.cap,
         c.is_mixed OR f.rate IS NULL AS is_waiting,
         f.base_to_from, f.base_to_to,
         CAST(c.unrounded * CAST(f.rate AS DECIMAL(17, 12)) AS DECIMAL(38, 22)) AS converted,
-        CAST(CAST(c.cap AS DECIMAL(19, 4)) * CAST(b.rate AS DECIMAL(17, 12)) AS DECIMAL(38, 22)) AS cap_at_source,
+        CAST(CAST(c.cap AS DECIMAL(19, 4)) * CAST(f.rate_back AS DECIMAL(17, 12)) AS DECIMAL(38, 22)) AS cap_at_source,
         CAST(c.cap AS DECIMAL(18, 4)) * CAST(f.base_to_from AS DECIMAL(18, 9))
             < c.unrounded * CAST(f.base_to_to AS DECIMAL(18, 9)) AS is_capped
     FROM counted AS c
-    LEFT JOIN conversion_rate AS f
+    LEFT JOIN both_ways AS f
         ON f.sale_on = c.sale_on AND f.from_currency = c.source_currency AND f.to_currency = c.rule_currency
-    LEFT JOIN conversion_rate AS b
-        ON b.sale_on = c.sale_on AND b.from_currency = c.rule_currency AND b.to_currency = c.source_currency
 ),
 capped AS (
     SELECT c.sale_id, c.step_on, c.component, c.rule_currency, c.source_currency, c.rounding, c.is_waiting,
         CASE WHEN c.is_capped THEN CAST(c.cap AS DECIMAL(38, 22)) ELSE c.converted END AS member_value,
-        CASE WHEN c.is_capped THEN c.cap_at_source ELSE CAST(c.unrounded AS DECIMAL(38, 22)) END AS source_value,
+        -- Of one currency both sides are one amount at two scales, and the member's says both.
+        CASE
+            WHEN c.source_currency = c.rule_currency THEN NULL
+            WHEN c.is_capped THEN c.cap_at_source
+            ELSE CAST(c.unrounded AS DECIMAL(38, 22))
+        END AS source_value,
         -- The same value for the member exactly, as a quotient that is never carried out.
         CASE WHEN c.is_capped THEN CAST(CAST(c.cap AS DECIMAL(18, 4)) AS DECIMAL(38, 19))
             ELSE CAST(c.unrounded * CAST(c.base_to_to AS DECIMAL(18, 9)) AS DECIMAL(38, 19)) END AS dividend,
@@ -155,7 +189,7 @@ compared AS (
     FROM floored AS f
 )
 SELECT sale_id, step_on, component, rule_currency, source_currency, scale,
-    -- Of one currency both sides are one amount at two scales; of two they are rounded from the same value.
+    -- What the member's amount is multiplied by to be the source's; of two currencies both are rounded from one value.
     CASE WHEN source_currency = rule_currency THEN 10000 // unit END AS source_factor,
     is_waiting,
     CASE WHEN is_waiting THEN CAST(0 AS BIGINT)
