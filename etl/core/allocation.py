@@ -207,6 +207,8 @@ def breaks(engine: SqlEngine, told: Told, made: Allocated, outcome: pa.Table, *,
 
 
 def _payments(engine: SqlEngine, facts: Facts, allocation: pa.Table) -> pa.Table:
+    if allocation.num_rows == 0:
+        return PAYMENT.empty_table()
     relations: dict[str, Relation] = {"allocation": allocation, "version": facts.version, "sale": facts.sale}
     return engine.run("remit/payment", relations).cast(PAYMENT)
 
