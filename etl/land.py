@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 
@@ -18,6 +20,8 @@ from etl.core.lake import StoredObject
 from etl.core.warehouse import Connection, copy_in, lock
 from etl.core.warehouse import fetch as fetch_table
 
+LANDED_AT_ONCE = 4
+"""Bytes are hashed and written in threads: while one waits for its disk, or its bucket, others hash."""
 _SUFFIXES = {"application/json": ".json", "text/xml": ".xml", "text/csv": ".csv"}
 _DELIVERY_ID = pa.schema([pa.field("delivery_id", pa.string())])
 
@@ -49,7 +53,8 @@ def land(context: Context, account: PartnerAccount, connector: Connector, answer
 
     Bytes first: an object no delivery names does not exist for anybody. All deliveries commit in one transaction.
     """
-    landed = [_landed(context, answer) for answer in answers]
+    with ThreadPoolExecutor(LANDED_AT_ONCE, thread_name_prefix="land") as aside:
+        landed = list(aside.map(partial(_landed, context), answers))
     by_id = {each.delivery_id(account): each for each in landed}
     with context.warehouse.transaction() as connection:
         lock(connection, f"land:{account.name}")

@@ -5,24 +5,29 @@ The object of a delivery is the same bytes, under the same path, however often a
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from etl.core.ahead import read_ahead
 from etl.core.configuration import PartnerAccount
 from etl.core.connector import Connector
 from etl.core.context import Context, StageResult
 from etl.core.delivery import UNREAD
 from etl.core.errors import Stop
 from etl.core.judgement import REJECT, Delivery, Rows, Source, parsed_groups
+from etl.core.lake import Lake
 from etl.core.schemas import TRANSACTION
 from etl.core.warehouse import copy_in, lock
 from etl.core.warehouse import fetch as fetch_table
 
+WRITTEN_AHEAD = 1
+"""Rows go to the lake, before the warehouse names them, while those before are committed: so many groups."""
 REJECTS_MAX = 100_000
 """More of one delivery are no wrong rows but another dialect, and would not fit in memory."""
 
@@ -43,27 +48,21 @@ def parse(
     due = _due(context, account, connector, delivery_ids)
     counts = {"deliveries": 0, "rows": 0, "transactions": 0, "rejects": 0}
     broken: dict[str, str] = {}
-    files: dict[str, _File] = {}
     context.temporary.mkdir(parents=True, exist_ok=True)
     # A folder of its own: a run that is tried again while it is still alive must not write into the other's files.
-    with tempfile.TemporaryDirectory(prefix="parse-", dir=context.temporary) as folder:
-        for group in parsed_groups(context.engine, connector, account, due):
-            ended: list[_File] = []
-            for parsed in group:
-                delivery = parsed.delivery
-                file = files.setdefault(delivery.delivery_id, _File(delivery, Path(folder)))
-                file.add(parsed.rows)
-                if not parsed.is_ended:
-                    continue
-                ended.append(files.pop(delivery.delivery_id))
-                file.close()
-                if delivery.error is not None:
-                    broken[delivery.delivery_id] = f"delivery {delivery.delivery_id[:12]}: {delivery.error}"
+    with (
+        tempfile.TemporaryDirectory(prefix="parse-", dir=context.temporary) as folder,
+        contextlib.closing(_written(context, account, connector, due, Path(folder))) as groups,
+        contextlib.closing(read_ahead(groups, WRITTEN_AHEAD)) as written,
+    ):
+        for ended in written:
+            for file in ended:
+                if file.delivery.error is not None:
+                    named = f"delivery {file.delivery.delivery_id[:12]}"
+                    broken[file.delivery.delivery_id] = f"{named}: {file.delivery.error}"
             whole = [file for file in ended if file.delivery.error is None]
             for name, count in _committed(context, account, connector.facts.parse_version, whole).items():
                 counts[name] += count
-            for file in ended:
-                file.local.unlink()
     waiting = _unread(context, account) & broken.keys() if broken else set()
     if waiting:
         told = " ".join(broken[delivery_id] for delivery_id in sorted(waiting))
@@ -74,13 +73,32 @@ def parse(
     return StageResult("parse", account.name, tuple(counts.items()), note)
 
 
+def _written(
+    context: Context, account: PartnerAccount, connector: Connector, due: Sequence[Delivery], folder: Path
+) -> Generator[list[_File], None, None]:
+    """Yield the deliveries that ended, group by group as they were judged, each with its rows in the lake."""
+    files: dict[str, _File] = {}
+    with contextlib.closing(parsed_groups(context.engine, connector, account, due)) as groups:
+        for group in groups:
+            ended: list[_File] = []
+            for parsed in group:
+                delivery = parsed.delivery
+                file = files.setdefault(delivery.delivery_id, _File(delivery, folder))
+                file.add(parsed.rows)
+                if parsed.is_ended:
+                    ended.append(files.pop(delivery.delivery_id))
+                    file.store(context.lake)
+            yield ended
+
+
 class _File:
     """The Parquet file that a delivery becomes, row group by row group, and the rejects beside it."""
 
     def __init__(self, delivery: Delivery, folder: Path) -> None:
         self.delivery = delivery
-        self.local = folder / f"{delivery.delivery_id}.parquet"
         self.transaction_count = 0
+        self.object_path: str | None = None
+        self._local = folder / f"{delivery.delivery_id}.parquet"
         self._rejects: list[pa.Table] = []
         self._writer: pq.ParquetWriter | None = None
 
@@ -91,7 +109,7 @@ class _File:
     def add(self, rows: Sequence[Rows]) -> None:
         """Append rows; sets the delivery's error if too many are rejected."""
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self.local, TRANSACTION, compression="zstd")
+            self._writer = pq.ParquetWriter(self._local, TRANSACTION, compression="zstd")
         for each in rows:
             # A row group a batch, so that its bytes do not depend on what was judged with it.
             if each.transactions.num_rows:
@@ -104,11 +122,14 @@ class _File:
                 self._rejects.clear()
                 return
 
-    def close(self) -> None:
-        """End the file; it can be read from here on."""
+    def store(self, lake: Lake) -> None:
+        """End the file, and bring it to the lake unless the delivery cannot be parsed."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        if self.delivery.error is None:
+            self.object_path = lake.put_file(self._local, "parsed", ".parquet").path
+        self._local.unlink()
 
 
 def _too_many(rejects: Sequence[pa.Table], transaction_count: int) -> Stop | None:
@@ -158,11 +179,9 @@ def _sources(context: Context, parts: Sequence[tuple[str | None, str]]) -> Itera
 
 
 def _committed(context: Context, account: PartnerAccount, version: int, files: Sequence[_File]) -> dict[str, int]:
-    """Store the files and write their rows in one transaction, those not parsed meanwhile; return the counts."""
+    """Write the rows of files in the lake in one transaction, those not parsed meanwhile; return the counts."""
     if not files:
         return {}
-    # Bytes first: an object that no row names does not exist for anybody.
-    stored = [context.lake.put_file(file.local, "parsed", ".parquet") for file in files]
     with context.warehouse.transaction() as connection:
         lock(connection, f"parse:{account.name}")
         query = "SELECT delivery_id FROM ops.parse WHERE parse_version = %s AND delivery_id = ANY(%s)"
@@ -170,7 +189,7 @@ def _committed(context: Context, account: PartnerAccount, version: int, files: S
         known = set(fetch_table(connection, query, _DUE, (version, asked))["delivery_id"].to_pylist())
         rows: list[dict[str, object]] = []
         rejected: list[pa.Table] = []
-        for file, item in zip(files, stored, strict=True):
+        for file in files:
             delivery_id, rejects = file.delivery.delivery_id, file.rejects
             if delivery_id in known:
                 continue
@@ -181,7 +200,7 @@ def _committed(context: Context, account: PartnerAccount, version: int, files: S
                 "transaction_count": file.transaction_count,
                 "reject_count": rejects.num_rows,
                 "unkeyed_reject_count": rejects["transaction_id"].null_count,
-                "object_path": item.path,
+                "object_path": file.object_path,
                 "run_id": context.run_id,
             }
             rows.append(row)

