@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import daily, match, match_large, parse, pipeline, post, spark
+from bench import daily, match, match_large, memory, parse, pipeline, post, spark
 from bench.measure import CaseFailed
 from bench.place import place, told
 from bench.result import Result
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, tuple[str, Benchmark]] = {
     "pipeline": (pipeline.__doc__ or "", pipeline.run),
     "daily": (daily.__doc__ or "", daily.run),
     "post": (post.__doc__ or "", post.run),
+    "memory": (memory.__doc__ or "", memory.run),
     "spark": (spark.__doc__ or "", spark.run),
 }
 

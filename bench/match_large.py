@@ -1,6 +1,6 @@
 """match-large: ten times the files of `match`, within 4 GB; time per row beside that of `match` in the same run.
 
-Ours is what `match` measures, with 3,400 MB for the engine; the floor is the same bare join with as much. The smaller
+Ours is what `match` measures, with 3,100 MB for the engine; the floor is the same bare join with as much. The smaller
 world, a tenth of the rows, has the size of `match` unless `--rows` says otherwise.
 """
 

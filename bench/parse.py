@@ -9,7 +9,7 @@ Peak memory is also told for a file a fifth as large: what streams needs no more
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -67,7 +67,7 @@ def _files(folder: Path, name: str, dialect: str) -> list[Path]:
     return sorted((folder / name / dialect).iterdir())
 
 
-def _landed(dialect: str, name: str, folder: Path) -> None:
+def landed(dialect: str, name: str, folder: Path) -> None:
     """Import what the stage needs, and land the delivery in a fresh warehouse."""
     from etl import parse
     from etl.land import land
@@ -163,11 +163,11 @@ def read_xml(dialect: str, folder: Path) -> int:
 FLOORS = {"awin": read_json, "cj": read_json, "rakuten": read_csv, "tradetracker": read_xml, "kelkoo": read_xml}
 
 
-def generate(folder: Path, name: str, rows: int) -> None:
-    """Write an answer of every dialect under `folder`/`name`."""
+def generate(folder: Path, name: str, rows: int, dialects: Sequence[str] = DIALECTS) -> None:
+    """Write an answer of each of these dialects under `folder`/`name`."""
     answers = Answers(DAYS, max(rows // DAYS, 1), 1)
     days = Days(0, DAYS, DAYS - 5)
-    for dialect in DIALECTS:
+    for dialect in dialects:
         is_whole = dialect in IN_ONE_FILE
         answers.write(dialect, days, folder / name / dialect, dialect, only_own=False, is_whole=is_whole)
 
@@ -185,10 +185,10 @@ def run(folder: Path, rows: int | None, repeat: int, told: Callable[[str], None]
         for dialect in DIALECTS:
             told(f"{dialect}:")
             cases = [
-                Case("ours", partial(ours, dialect), partial(_landed, dialect, "answers")),
+                Case("ours", partial(ours, dialect), partial(landed, dialect, "answers")),
                 Case("floor", partial(FLOORS[dialect], dialect)),
             ]
-            smaller = [Case("ours, a fifth", partial(ours, dialect), partial(_landed, dialect, "smaller"))]
+            smaller = [Case("ours, a fifth", partial(ours, dialect), partial(landed, dialect, "smaller"))]
             timings[dialect] = interleaved(cases, folder, repeat, told) | interleaved(smaller, folder, 1, told)
     finally:
         house.server.remove()
@@ -209,11 +209,12 @@ def _result(folder: Path, timings: dict[str, dict[str, Timing]]) -> Result:
             f"{dialect}_peak_mb": mine.peak_mb,
             f"{dialect}_peak_mb_of_a_fifth": smaller.peak_mb,
         }
-    mine, floor = (_added([each[name] for each in timings.values()]) for name in ("ours", "floor"))
+    mine, floor = (added([each[name] for each in timings.values()]) for name in ("ours", "floor"))
     return Result("parse", mine.rows, mine, floor, notes=notes)
 
 
-def _added(timings: list[Timing]) -> Timing:
+def added(timings: list[Timing]) -> Timing:
+    """Return what they took one after the other, and the largest memory of any."""
     return Timing(
         sum(each.rows for each in timings),
         sum(each.seconds for each in timings),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.parse import DIALECTS, FLOORS, _landed, generate, ours
+from bench.parse import DIALECTS, FLOORS, generate, landed, ours
 from bench.world import House
 from etl.core.embedded import EmbeddedPostgres
 
@@ -21,7 +21,7 @@ def test_ours_and_the_floor_read_the_same_rows_of_every_dialect(
     try:
         postgres.create_database("bench_parse_fresh", template=migrated_template)
         for dialect in DIALECTS:
-            _landed(dialect, "answers", tmp_path)
+            landed(dialect, "answers", tmp_path)
             assert ours(dialect, tmp_path) == FLOORS[dialect](dialect, tmp_path) == 2_000, dialect
     finally:
         for name in ("bench_parse", "bench_parse_fresh"):
