@@ -63,14 +63,15 @@ _RAKUTEN_HEADER = (
 class Days:
     """Sales told of: those of [first, last); of partners that correct by rows also what is taken back of `corrected`.
 
-    Days are numbers from 0. `pending_from` is the first day whose sales are still pending. `told_day` is when rows of
-    `corrected` were told, ten days after the sale if it is None; then, too, only three in a hundred are.
+    Days are numbers from 0, of `corrected` with parts of a day. `pending_from` is the first day whose sales are still
+    pending. `told_day` is when rows of `corrected` were told, ten days after the sale if it is None; then, too, only
+    three in a hundred are.
     """
 
     first: int
     last: int
     pending_from: int
-    corrected: tuple[int, int] | None = None
+    corrected: tuple[float, float] | None = None
     told_day: int | None = None
 
 
@@ -116,8 +117,8 @@ class Answers:
             if batch.num_rows:
                 yield batch.column(0)
 
-    def _sale(self, first: int, last: int, pending_from: int, part: float) -> str:
-        return f"sale({first * self.per_day}, {last * self.per_day}, {pending_from}, {part})"
+    def _sale(self, first: float, last: float, pending_from: int, part: float) -> str:
+        return f"sale({round(first * self.per_day)}, {round(last * self.per_day)}, {pending_from}, {part})"
 
     def write(
         self, dialect: str, days: Days, folder: Path, name: str, *, only_own: bool = True, is_whole: bool = False

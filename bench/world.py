@@ -59,6 +59,8 @@ ACCOUNTS = {
     partner: PartnerAccount(f"{partner}_main", partner, ENTITY.name, partner, "UTC", None, "approval")
     for partner in PARTNERS
 }
+RECORDS_OF_A_DAY = 1.2
+"""Of so many days' sales a file of corrections has as many rows as one of new sales: far fewer would be held."""
 MEMORY = "1000MB"
 MEMORY_OF_MANY = "3000MB"
 MANY_ROWS = 2_000_000
@@ -136,7 +138,7 @@ def changed_later(answers: Answers, folder: Path, round_no: int) -> list[Waiting
     waiting.append(_written(answers, folder, "cj", records, now, until=told + count))
     for number in range(count):
         day, of_sales = told + number, first + number
-        rows = Days(day, day, answers.days, corrected=(of_sales, of_sales + 1), told_day=day)
+        rows = Days(day, day, answers.days, corrected=(of_sales, of_sales + RECORDS_OF_A_DAY), told_day=day)
         waiting.append(_written(answers, folder, "rakuten", rows, day_of(day + 1), until=day + 1))
     return waiting
 

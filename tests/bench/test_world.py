@@ -11,7 +11,7 @@ import pytest
 from bench.answers import Answers, Days
 from bench.daily import one_day
 from bench.pipeline import LOAD, again, ours
-from bench.world import House, changed_later, day_of, first_load, keep_waiting
+from bench.world import House, changed_later, day_of, first_load, keep_waiting, waiting_of
 from etl.core.embedded import EmbeddedPostgres
 from etl.verify import verify
 
@@ -30,6 +30,17 @@ def test_the_answers_are_the_same_each_time_and_each_dialect_has_rejects(tmp_pat
     assert one == other
     for dialect, wrong in {"awin": b'"?"', "cj": b'x"', "rakuten": b"31/31/26", "tradetracker": b">lost<"}.items():
         assert wrong in b"".join(one[dialect]), dialect
+
+
+def test_a_file_of_corrections_has_as_many_rows_as_one_of_new_sales(tmp_path: Path) -> None:
+    """Else the check against the account's history would hold it, and a day would not go the whole way."""
+    answers = Answers(100, 2_000, 1)
+    (usual,) = answers.write("rakuten", Days(0, 1, 70, (0, 0)), tmp_path / "usual", "day")
+    keep_waiting(tmp_path, "round-0", 101, changed_later(answers, tmp_path / "answers", 0))
+    _, told = waiting_of(tmp_path, "round-0")
+    (later,) = next(each.files for each in told if each.partner == "rakuten")
+    counts = [path.read_bytes().count(b"\n") for path in (usual, Path(later))]
+    assert counts[1] == pytest.approx(counts[0], rel=0.1)
 
 
 def test_all_stages_run_again_does_nothing_and_a_change_is_booked(
