@@ -122,10 +122,10 @@ class SqlEngine(Protocol):
         """Return how many rows such a relation has."""
         ...
 
-    def differing(self, computed: Relation, stored: pa.Table) -> tuple[pa.Table, pa.Table]:
+    def differing(self, computed: Relation, stored: pa.Table | Files, schema: pa.Schema) -> tuple[pa.Table, pa.Table]:
         """Return the rows of `computed` that are not stored, and those stored that are not computed, in no order.
 
-        Both have the columns and types of `stored`; `computed` may have more columns.
+        Compared and returned are the columns of `schema`; both may have more.
         """
         ...
 
@@ -232,9 +232,9 @@ class Engine:
         """Return how many rows it has."""
         return _kept(relation).count if isinstance(relation, Derived) else int(self.table(relation).num_rows)
 
-    def differing(self, computed: Relation, stored: pa.Table) -> tuple[pa.Table, pa.Table]:
+    def differing(self, computed: Relation, stored: pa.Table | Files, schema: pa.Schema) -> tuple[pa.Table, pa.Table]:
         """Return the rows of `computed` that are not stored, and those stored that are not computed."""
-        names = ", ".join(stored.schema.names)
+        names = ", ".join(schema.names)
         with self.instance([computed]).cursor() as connection:
             register(connection, "computed", computed)
             register(connection, "stored", stored)
@@ -242,7 +242,7 @@ class Engine:
                 connection.sql(f"SELECT {names} FROM {one} EXCEPT SELECT {names} FROM {other}").to_arrow_table()
                 for one, other in (("computed", "stored"), ("stored", "computed"))
             )
-        return fresh.cast(stored.schema), gone.cast(stored.schema)
+        return fresh.cast(schema), gone.cast(schema)
 
     def end(self, relation: Relation) -> None:
         """Drop the table of a relation, if it is one of `derive`."""

@@ -11,7 +11,8 @@ from etl.core.binary_copy import copy_rows, rows_of
 from etl.core.context import Context
 from etl.core.engine import Relation, register
 from etl.core.schemas import AMOUNT, TEXT
-from etl.core.warehouse import Connection, copy_in, fetch, stage
+from etl.core.stored_rows import Stored, stored_rows
+from etl.core.warehouse import Connection, copy_in, stage
 
 BREAK_FOUND = pa.schema(
     [
@@ -75,14 +76,13 @@ def keep(context: Context, connection: Connection, target: KeptTable, computed: 
     Rows are written in the order `computed` has them, which should be that of the key: so indexes grow at their end. A
     table that holds none is filled a part at a time.
     """
-    key = ", ".join(target.key)
     carried = [("opened_on", pa.date32()), ("opened_run", TEXT)] if target.carried else []
     schema = pa.schema([*target.schema, *carried])
-    query = f"SELECT {', '.join(schema.names)} FROM {target.table} WHERE {target.scope} ORDER BY {key}"
-    stored = fetch(connection, query, schema)
-    if stored.num_rows == 0:
-        return _filled(context, connection, target, computed, day)
-    fresh, stale, changed, told = _difference(context, target, computed, stored, day)
+    query = f"SELECT {', '.join(schema.names)} FROM {target.table} WHERE {target.scope}"
+    with stored_rows(connection, query, schema, context.temporary) as stored:
+        if isinstance(stored, pa.Table) and stored.num_rows == 0:
+            return _filled(context, connection, target, computed, day)
+        fresh, stale, changed, told = _difference(context, target, computed, stored, day)
     if stale.num_rows:
         stage(connection, "stale_key", stale)
         same = " AND ".join(f"s.{name} = t.{name}" for name in target.key)
@@ -111,7 +111,7 @@ def _filled(context: Context, connection: Connection, target: KeptTable, compute
 
 
 def _difference(
-    context: Context, target: KeptTable, computed: Relation, stored: pa.Table, day: date
+    context: Context, target: KeptTable, computed: Relation, stored: Stored, day: date
 ) -> tuple[pa.Table, pa.Table, int, pa.Table]:
     """Return the rows to write, the keys to take out before, how many keys are in both, and what is told of all."""
     key = ", ".join(target.key)
@@ -123,7 +123,7 @@ def _difference(
         columns += ["coalesce(s.opened_on, $day) AS opened_on", "coalesce(s.opened_run, $run) AS opened_run"]
         parameters = {"day": day, "run": context.run_id}
     # Found where the rows are: what is as it was stays there.
-    differing, gone = context.engine.differing(computed, stored.select(target.schema.names))
+    differing, gone = context.engine.differing(computed, stored, target.schema)
     with context.engine.connect() as engine:
         register(engine, "fresh", differing)
         register(engine, "stale", gone)

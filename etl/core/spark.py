@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from etl.core import object_reader
 from etl.core.configuration import SparkSettings
@@ -136,20 +137,22 @@ class SparkEngine:
         with _told(relation.name):
             return int(_frame_of(relation).count())
 
-    def differing(self, computed: Relation, stored: pa.Table) -> tuple[pa.Table, pa.Table]:
+    def differing(self, computed: Relation, stored: pa.Table | Files, schema: pa.Schema) -> tuple[pa.Table, pa.Table]:
         """Return the rows of `computed` that are not stored, and those stored that are not computed.
 
         The stored rows go up, and only what differs comes back.
         """
         if not isinstance(computed, Derived):
-            return self.local.differing(computed, stored)
-        session, wanted = self.session(), _schema_of(stored.schema)
+            return self.local.differing(computed, stored, schema)
+        session, wanted = self.session(), _schema_of(schema)
+        # A file of this machine is none that a worker can read.
+        table = pq.read_table(stored.paths) if isinstance(stored, Files) else stored
         with _told(computed.name):
             here = _frame_of(computed)
             frame = here.select(*[here[field.name].cast(field.dataType) for field in wanted])
-            kept = session.createDataFrame(stored.combine_chunks(), wanted)
+            kept = session.createDataFrame(table.select(schema.names).cast(schema).combine_chunks(), wanted)
             fresh, gone = frame.subtract(kept).toArrow(), kept.subtract(frame).toArrow()
-        return fresh.cast(stored.schema), gone.cast(stored.schema)
+        return fresh.cast(schema), gone.cast(schema)
 
     def end(self, relation: Relation) -> None:
         """Let go of a relation that is with DuckDB; what is with Spark is kept until `release`."""

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import psycopg
 import pyarrow as pa
@@ -87,6 +88,21 @@ def lock(connection: Connection, scope: str) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
 
 
+@contextlib.contextmanager
+def by_index(connection: Connection) -> Iterator[None]:
+    """Have PostgreSQL find rows by an index meanwhile, wherever there is one.
+
+    For those who look for few rows of many: by its own estimates it reads a table from end to end for a hundredth of
+    its rows, which costs what exists and not what is looked for.
+    """
+    connection.execute("SET LOCAL enable_seqscan = off")
+    connection.execute("SET LOCAL random_page_cost = 1.1")
+    yield
+    # An error ends the transaction, and this with it.
+    connection.execute("SET LOCAL enable_seqscan TO DEFAULT")
+    connection.execute("SET LOCAL random_page_cost TO DEFAULT")
+
+
 def identifier(table: str) -> sql.Identifier:
     return sql.Identifier(*table.split("."))
 
@@ -136,31 +152,57 @@ def fetch(
     parameters: Sequence[object] | Mapping[str, object] = (),
 ) -> pa.Table:
     """Return the rows of `query` as an Arrow table of exactly `schema` (columns in that order), read by COPY."""
-    with connection.cursor() as cursor:
-        client = psycopg.ClientCursor(connection)
-        text = client.mogrify(query, parameters) if parameters else query
-        statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(text))
-        buffer = io.BytesIO()
-        with cursor.copy(statement) as copy:
-            for piece in copy:
-                buffer.write(piece)
-    if buffer.tell() == 0:
+    buffer = io.BytesIO()
+    copy_out(connection, query, buffer, parameters)
+    return copied_table(buffer, schema)
+
+
+def copy_out(
+    connection: Connection,
+    query: str,
+    out: IO[bytes],
+    parameters: Sequence[object] | Mapping[str, object] = (),
+) -> None:
+    """Write the rows of `query` to `out` as COPY gives them; without rows that is nothing."""
+    text = psycopg.ClientCursor(connection).mogrify(query, parameters) if parameters else query
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(text))
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for piece in copy:
+            out.write(piece)
+
+
+def copied_table(source: IO[bytes], schema: pa.Schema) -> pa.Table:
+    """Return what `copy_out` wrote, from its beginning, as a table of exactly `schema`."""
+    if source.tell() == 0:
         return schema.empty_table()
-    buffer.seek(0)
+    source.seek(0)
+    table = pa_csv.read_csv(source, **_as_written(schema))
+    return pa.table(_typed(table, schema), schema=schema)
+
+
+def copied_batches(source: IO[bytes], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the same a block at a time, for what is more than is to be in hand at once; there must be rows."""
+    source.seek(0)
+    with pa_csv.open_csv(source, **_as_written(schema)) as reader:
+        for batch in reader:
+            yield pa.record_batch(_typed(batch, schema), schema=schema)
+
+
+def _as_written(schema: pa.Schema) -> dict[str, object]:
+    """Return how to read what PostgreSQL writes as CSV."""
     # Booleans travel as t and f; read as text and compared, so that anything else is an error and not a null.
     wire = {item.name: pa.string() if pa.types.is_boolean(item.type) else item.type for item in schema}
-    table = pa_csv.read_csv(
-        buffer,
-        read_options=pa_csv.ReadOptions(column_names=schema.names, block_size=1 << 24),
-        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa_csv.ConvertOptions(
+    return {
+        "read_options": pa_csv.ReadOptions(column_names=schema.names, block_size=1 << 24),
+        "parse_options": pa_csv.ParseOptions(newlines_in_values=True),
+        "convert_options": pa_csv.ConvertOptions(
             column_types=wire, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
         ),
-    )
-    columns = [
-        pc.equal(table[item.name], "t") if pa.types.is_boolean(item.type) else table[item.name] for item in schema
-    ]
-    return pa.table(columns, schema=schema)
+    }
+
+
+def _typed(rows: pa.Table | pa.RecordBatch, schema: pa.Schema) -> list[pa.ChunkedArray | pa.Array]:
+    return [pc.equal(rows[item.name], "t") if pa.types.is_boolean(item.type) else rows[item.name] for item in schema]
 
 
 def migrate(url: str, revision: str = "head") -> None:

@@ -160,7 +160,7 @@ def test_only_rows_that_differ_are_handed_out_wherever_they_are(count: int) -> N
     schema = pa.schema([("click_id", pa.string()), ("clicked_at", pa.timestamp("us"))])
     # Nulls are alike, and what stands there in another order is there.
     stored = pa.table([[*ids[:0:-1], "gone"], pa.nulls(count, pa.timestamp("us"))], schema=schema)
-    fresh, gone = engine.differing(computed, stored)
+    fresh, gone = engine.differing(computed, stored, schema)
     assert fresh.schema.equals(schema) and gone.schema.equals(schema)
     assert (fresh["click_id"].to_pylist(), gone["click_id"].to_pylist()) == (ids[:1], ["gone"])
 

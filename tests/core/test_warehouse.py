@@ -3,13 +3,18 @@
 import re
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import psycopg
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from etl.core import stored_rows as stored_rows_module
+from etl.core.engine import Files
 from etl.core.errors import Retry, Stop
-from etl.core.warehouse import Connection, Warehouse, copy_in, fetch, migrate
+from etl.core.stored_rows import stored_rows
+from etl.core.warehouse import Connection, Warehouse, by_index, copy_in, fetch, migrate
 
 SCHEMA = pa.schema(
     [
@@ -23,7 +28,9 @@ SCHEMA = pa.schema(
 )
 
 
-def test_what_is_copied_in_is_fetched_back_exactly(warehouse_url: str) -> None:
+def test_what_is_copied_in_is_fetched_back_exactly(
+    warehouse_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = pa.table(
         {
             "text": ["", None, 'a "quoted", line\nbreak', "\\N", "t"],
@@ -44,8 +51,31 @@ def test_what_is_copied_in_is_fetched_back_exactly(warehouse_url: str) -> None:
         columns = "text, amount, instant, day, is_it, count"
         again = fetch(connection, f"SELECT {columns} FROM staging.round_trip", SCHEMA)
         one = fetch(connection, f"SELECT {columns} FROM staging.round_trip WHERE count = %s", SCHEMA, (1,))
-    assert again.equals(data)
+        # A byte of memory, so that it goes through a file.
+        monkeypatch.setattr(stored_rows_module, "IN_MEMORY_BYTES", 1)
+        with stored_rows(connection, f"SELECT {columns} FROM staging.round_trip", SCHEMA, tmp_path) as stored:
+            assert isinstance(stored, Files)
+            filed = pq.read_table(stored.paths)
+    assert again.equals(data) and filed.equals(data)
+    assert list(tmp_path.iterdir()) == []
     assert one.to_pylist()[0]["amount"] == Decimal("3.1005")
+
+
+def test_few_rows_of_many_are_found_by_an_index_while_that_is_asked_for(warehouse_url: str) -> None:
+    plan = "EXPLAIN SELECT 1 FROM staging.few AS f JOIN staging.many AS m USING (id)"
+    with Warehouse(warehouse_url).transaction() as connection:
+        connection.execute("CREATE TABLE staging.many AS SELECT i AS id, i AS other FROM generate_series(1, 2000) AS i")
+        connection.execute("CREATE UNIQUE INDEX ON staging.many (id)")
+        connection.execute("CREATE TABLE staging.few AS SELECT i AS id FROM generate_series(1, 1000, 2) AS i")
+
+        def is_read_whole() -> bool:
+            return "Seq Scan on many" in str(connection.execute(plan).fetchall())
+
+        connection.execute("ANALYZE staging.many, staging.few")
+        assert is_read_whole()
+        with by_index(connection):
+            assert not is_read_whole()
+        assert is_read_whole()
 
 
 def test_an_empty_result_keeps_its_types(warehouse_url: str) -> None:

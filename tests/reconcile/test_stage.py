@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from etl.breaks import candidates, list_breaks
+from etl.core import stored_rows
 from etl.core.configuration import Configuration, Entity, PartnerAccount
 from etl.core.connector import ChangeFeed, ConnectorFacts, ReversalModel, VersionClock
 from etl.core.context import Context, StageResult
@@ -37,6 +38,14 @@ FACTS = ConnectorFacts(
     longest_window_days=31,
 )
 DAY = date.fromisoformat("2026-06-30")
+WHERE_STORED_ROWS_LIE = pytest.mark.usefixtures("where_stored_rows_lie")
+
+
+@pytest.fixture(params=["in memory", "in a file"])
+def where_stored_rows_lie(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare with what is stored in memory, and through a file, as where much is stored."""
+    if request.param == "in a file":
+        monkeypatch.setattr(stored_rows, "IN_MEMORY_BYTES", 1)
 
 
 @pytest.fixture
@@ -125,6 +134,7 @@ def test_what_is_amiss_with_a_sale_that_an_opening_holds_is_no_break(context: Co
         assert is_quiet(run(context))
 
 
+@WHERE_STORED_ROWS_LIE
 def test_run_twice_the_second_writes_nothing(context: Context) -> None:
     assert is_quiet(run(context))
     accept(context, delivery("d1", "03-05", row(click_ref="click-1"), row("t2", 2)))
@@ -135,6 +145,7 @@ def test_run_twice_the_second_writes_nothing(context: Context) -> None:
     assert books(context) == before
 
 
+@WHERE_STORED_ROWS_LIE
 def test_what_comes_later_writes_only_what_it_changes(context: Context) -> None:
     accept(
         context, delivery("d1", "03-05", row(click_ref="click-1"), row("t2", 2, click_ref="click-1", order_ref="o2"))

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from bench.generate import matching_world
 from etl.core import engine as engines
 from etl.core import spark_session
-from etl.core.engine import SQL_ROOT, DoesNotFit, Engine, SqlEngine, order_of
+from etl.core.engine import SQL_ROOT, DoesNotFit, Engine, Files, SqlEngine, order_of
+from etl.core.schemas import CLICK
 from etl.core.spark import SparkEngine
 from etl.match import match_files
 from tests.external.spark.cases import QueryCase, together
@@ -199,6 +200,19 @@ def test_no_row_is_lost_behind_a_batch_without_rows(spark: SparkEngine) -> None:
     gaped = pa.concat_tables([click, click.slice(0, 0), other])
     assert spark.run("reconcile/click", {"tracked_click": gaped}).num_rows == 4
     spark.release()
+
+
+def test_what_differs_from_stored_rows_is_the_same_of_a_table_and_of_a_file(spark: SparkEngine, tmp_path: Path) -> None:
+    ids = [f"c{number}" for number in range(5)]
+    click = pa.table([ids, ids, ids, ids, pa.nulls(5, pa.timestamp("us"))], names=CLICK.names)
+    schema = pa.schema([("click_id", pa.string()), ("clicked_at", pa.timestamp("us"))])
+    stored = pa.table([[*ids[1:], "gone"], pa.nulls(5, pa.timestamp("us"))], schema=schema)
+    pq.write_table(stored, tmp_path / "rows.parquet")
+    for told in (stored, Files([tmp_path / "rows.parquet"], schema)):
+        fresh, gone = spark.differing(spark.derive("reconcile/click", {"tracked_click": click}), told, schema)
+        assert fresh.schema.equals(schema) and gone.schema.equals(schema)
+        assert (fresh["click_id"].to_pylist(), gone["click_id"].to_pylist()) == (["c0"], ["gone"])
+        spark.release()
 
 
 def test_files_matched_on_both_engines_are_the_same_files(spark: SparkEngine, tmp_path: Path) -> None:
