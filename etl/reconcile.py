@@ -22,10 +22,10 @@ from etl.core.money import exponent
 from etl.core.schemas import CONVERSION, MATCH, TEXT, VERSION
 from etl.core.seen import NARROW_FROM, forget_seen, read_seen, write_seen
 from etl.core.touched import TOUCHED_ROW, is_told, touch, touch_rows
-from etl.core.warehouse import Connection, fetch, lock
+from etl.core.warehouse import Connection, by_index, fetch, lock
 from etl.given import Given, read_given, settled_matches
 from etl.match import derived_match, run_step
-from etl.narrow import narrowed
+from etl.narrow import Narrowed, narrowed
 from etl.narrow.memory import remember_all, remember_more
 
 _SALE = pa.schema(
@@ -98,17 +98,16 @@ def reconcile(
         row_count, reject_count = _rows_so_far(connection)
         given = read_given(context, connection, day, facts)
         before = read_seen(connection, entity)
-        part = None if before is None or is_whole else narrowed(connection, given, before)
+        part = None
+        if before is not None and not is_whole:
+            with by_index(connection):
+                part = narrowed(connection, given, before)
         if part is None:
             looked_at, changes, is_remembered = _whole(context, connection, given, narrow_from)
         else:
-            found, looked_at, is_remembered = part.matched, part.matched.sale.num_rows, True
-            tables = (part.versions, found.sale, found.match, _not_opened(found.breaks, given.opened))
-            changes = {
-                target.noun: keep(context, connection, replace(target, scope=scope), table, day)
-                for target, scope, table in zip(KEPT, _scopes_of_part(), tables, strict=True)
-            }
-            remember_more(context, connection, part)
+            looked_at, is_remembered = part.matched.sale.num_rows, True
+            with by_index(connection):
+                changes = _part(context, connection, given, part)
         if is_told(connection):
             touch(connection, [changes["versions"].told["sale_id"], changes["sales"].told["sale_id"]])
             touch_rows(connection, changes["versions"].told, changes["sales"].told["sale_id"])
@@ -127,6 +126,18 @@ def reconcile(
         f"{changes['versions'].new:,} new versions, {written:,} matches written"
     )
     return StageResult("reconcile", entity, tuple(counts), note)
+
+
+def _part(context: Context, connection: Connection, given: Given, part: Narrowed) -> dict[str, Change]:
+    """Write what was found of some sales, remember it, and return what changed."""
+    found = part.matched
+    tables = (part.versions, found.sale, found.match, _not_opened(found.breaks, given.opened))
+    changes = {
+        target.noun: keep(context, connection, replace(target, scope=scope), table, given.day)
+        for target, scope, table in zip(KEPT, _scopes_of_part(), tables, strict=True)
+    }
+    remember_more(context, connection, part)
+    return changes
 
 
 def _scopes_of_part() -> tuple[str, ...]:

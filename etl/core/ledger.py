@@ -23,7 +23,7 @@ from etl.core.journal import LANE, Chunk, Ranked, RankedFlows, in_order, ranked,
 from etl.core.journal_text import lane_labels, posting_lines
 from etl.core.period import closed_through, locked_months, month_of, next_month, period_states
 from etl.core.schemas import INSTANT, TEXT
-from etl.core.warehouse import Connection, fetch, lock
+from etl.core.warehouse import Connection, by_index, fetch, lock
 
 FLOW = pa.schema(
     [
@@ -89,8 +89,8 @@ _POSTING = "ledger.posting"
 _ACCOUNT_NUMBERS = "ledger.account_account_id_seq"
 _LAST_ENTRY = pa.schema([("document_id", TEXT), ("entry_no", pa.int32())])
 _LAST_NUMBER = pa.schema([("year", pa.int32()), ("number", pa.int64()), ("hash", TEXT)])
-# Up to here the documents of flows are named to PostgreSQL; beyond, all entries from the first to the last are read.
-_NAMED_FLOWS_MAX = 100_000
+# Where there are so many times as many accounts as pairs of them in some flows, those that are named are looked up.
+_ACCOUNTS_TO_READ_ALL = 8
 # The guard of closed periods looks at what a COPY wrote, which should not go through a file.
 _WORK_MEMORY = "64MB"
 # So many documents are numbered and hashed while PostgreSQL takes in the ones before.
@@ -118,16 +118,17 @@ class PostedCounts:
 
 @dataclass(slots=True)
 class _BooksSoFar:
-    """What the books hold before they are added to: accounts, closed periods, and the last entry of each year.
+    """What the books hold before they are added to: closed periods, and the last entry of each year.
 
-    Where they had no entry of the kind (`is_first`) a later part has none, either, as a document is in one part.
+    `accounts` are all of the entity, once they were read. Where there was no entry of the kind (`is_first`) a later
+    part has none, either, as a document is in one part.
     """
 
-    accounts: pa.Table
     locked: frozenset[date]
     closed_through: date | None
     last_number: dict[int, int]
     last_hash: dict[int, str]
+    accounts: pa.Table | None = None
     is_first: bool | None = None
 
 
@@ -204,9 +205,12 @@ def _post_part(
         coded = [aside.submit(ranked, flows[name]) for name in LANE]
         ordering = aside.submit(ranked_flows, flows)
         lane = ranked_lanes(flows, [column.result() for column in coded])
-        new_accounts = _new_accounts(connection, entity, lane, books.accounts)
-        books.accounts = pa.concat_tables([books.accounts, new_accounts])
-        numbered = aside.submit(_numbered_lanes, entity, lane, books.accounts)
+        accounts = _accounts_of(connection, entity, lane, books)
+        new_accounts = _new_accounts(connection, entity, lane, accounts)
+        accounts = pa.concat_tables([accounts, new_accounts])
+        if books.accounts is not None:
+            books.accounts = accounts
+        numbered = aside.submit(_numbered_lanes, entity, lane, accounts)
         last_entries = _last_entries(connection, books, document_kind, flows["document_id"])
         made = one_after_another(
             [(_ACCOUNT, rows_of(new_accounts))], _written(ordering, lane, numbered, last_entries, books, header)
@@ -304,6 +308,37 @@ def booked_days(days: Iterable[date], locked: frozenset[date], closed_through: d
     return booked
 
 
+def _accounts_of(connection: Connection, entity: str, lane: Ranked, books: _BooksSoFar) -> pa.Table:
+    """Return accounts of the entity, among them all that lanes name and that exist.
+
+    A few of many are looked up. Else all are read, and kept for the documents that come next.
+    """
+    if books.accounts is None:
+        (highest,) = connection.execute("SELECT coalesce(max(account_id), 0) FROM ledger.account").fetchone() or (0,)
+        if lane.values.num_rows * _ACCOUNTS_TO_READ_ALL < int(str(highest)):
+            return _named_accounts(connection, entity, lane)
+        books.accounts = read_accounts(connection, entity)
+    return books.accounts
+
+
+def _named_accounts(connection: Connection, entity: str, lane: Ranked) -> pa.Table:
+    """Return the accounts that lanes name, as far as they exist."""
+    named = _ENGINE.run("ledger/new_account", {"lane": lane.values, "account": ACCOUNT.empty_table()})
+    query = f"""
+        SELECT {", ".join(f"a.{name}" for name in ACCOUNT.names)}
+        FROM unnest(%(kind)s::text[], %(owner)s::text[], %(asset)s::text[]) AS n (kind, owner, asset)
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM ledger.account
+            WHERE entity = %(entity)s AND kind = n.kind AND owner = n.owner AND asset = n.asset
+            OFFSET 0
+        ) AS a
+    """
+    # OFFSET 0 has each of them looked up.
+    with by_index(connection):
+        return fetch(connection, query, ACCOUNT, {"entity": entity, **named.to_pydict()})
+
+
 def _new_accounts(connection: Connection, entity: str, lane: Ranked, accounts: pa.Table) -> pa.Table:
     """Return the accounts that lanes name and that are not among `accounts`, with numbers of their own.
 
@@ -355,7 +390,6 @@ def _books_so_far(connection: Connection, entity: str, document_kind: str) -> _B
     last = fetch(connection, query, _LAST_NUMBER, {"entity": entity}).to_pylist()
     states = period_states(connection, entity)
     return _BooksSoFar(
-        read_accounts(connection, entity),
         locked_months(states, document_kind),
         closed_through(states),
         {row["year"]: row["number"] for row in last},
@@ -366,25 +400,21 @@ def _books_so_far(connection: Connection, entity: str, document_kind: str) -> _B
 def _last_entries(
     connection: Connection, books: _BooksSoFar, document_kind: str, documents: pa.ChunkedArray
 ) -> pa.Table:
-    """Return the number of the last entry of each of `documents` (one of each flow) that has one, among others."""
+    """Return the number of the last entry of each of `documents` (one of each flow) that has one."""
     if books.is_first is None:
         of_kind = "SELECT FROM ledger.journal_entry WHERE document_kind = %s LIMIT 1"
         books.is_first = connection.execute(of_kind, (document_kind,)).fetchone() is None
     if books.is_first:
         return _LAST_ENTRY.empty_table()
-    which = "document_id = ANY(%(named)s)"
-    if len(documents) > _NAMED_FLOWS_MAX:
-        # Which one is first and which last is for PostgreSQL to say, as it may order text otherwise.
-        first, last = (f"(SELECT {end}(id) FROM unnest(%(named)s::text[]) AS id)" for end in ("min", "max"))
-        which = f"document_id BETWEEN {first} AND {last}"
-    query = f"""
+    query = """
         SELECT document_id, max(entry_no)
         FROM ledger.journal_entry
-        WHERE document_kind = %(kind)s AND {which}
+        WHERE document_kind = %(kind)s AND document_id = ANY(%(named)s)
         GROUP BY document_id
     """
     named = documents.unique().to_pylist()
-    return fetch(connection, query, _LAST_ENTRY, {"kind": document_kind, "named": named})
+    with by_index(connection):
+        return fetch(connection, query, _LAST_ENTRY, {"kind": document_kind, "named": named})
 
 
 def _last_entry_numbers(last_entries: pa.Table, documents: pa.Array) -> Integers:

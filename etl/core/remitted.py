@@ -23,7 +23,7 @@ from etl.core.schemas import FX_RATE, PROGRAM, TEXT
 from etl.core.seen import FEW_SALES, SHARE_MAX, code_hash, has_sales, hash_of
 from etl.core.told import DECISION_FACT, REMITTANCE_FACT, read_decisions, read_remittances
 from etl.core.touched import TOUCHED, due_sales, forget_touched_rows
-from etl.core.warehouse import Connection, fetch, stage
+from etl.core.warehouse import Connection, by_index, fetch, stage
 from etl.core.write_off import read_write_offs
 
 _HEAD = pa.schema([("day", pa.date32()), ("inputs_hash", TEXT)])
@@ -128,7 +128,8 @@ def looked_at_again(
     _stage_names(connection, sales, ())
     either = before.accounts.keys() | now.accounts.keys()
     accounts = {name for name in either if before.accounts.get(name) != now.accounts.get(name)}
-    accounts |= set(fetch(connection, _PAID, _ACCOUNT, (is_oldest_first,))["partner_account"].to_pylist())
+    with by_index(connection):
+        accounts |= set(fetch(connection, _PAID, _ACCOUNT, (is_oldest_first,))["partner_account"].to_pylist())
     if accounts:
         accounts = _hanging_together(connection, accounts)
         sales |= set(fetch(connection, _OF_ACCOUNTS, TOUCHED, (sorted(accounts),) * 3)["sale_id"].to_pylist())

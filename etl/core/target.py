@@ -256,8 +256,8 @@ def read_posted(connection: Connection, entity: str, documents: Some | None = No
     """Return what documents have in the ledger: one signed sum a pair of accounts, day, component and rate."""
     which, parameters = is_among("j.document_id", ALL if documents is None else documents)
     # Summed by account number first: names are wide, and there are many postings for each account. OFFSET 0 has
-    # postings looked up by the numbers of entries, also after a bulk that PostgreSQL has no statistics of yet: else it
-    # reads all of them.
+    # postings looked up by the numbers of entries and accounts by theirs, also after a bulk that PostgreSQL has no
+    # statistics of yet: else it reads all of them.
     query = f"""
         WITH posted AS (
             SELECT j.document_id, p.debit, p.credit, p.effective_for, p.component, p.rate,
@@ -274,7 +274,7 @@ def read_posted(connection: Connection, entity: str, documents: Some | None = No
         )
         SELECT p.document_id, d.kind, d.owner, c.kind, c.owner, d.asset, p.amount, p.effective_for, p.component, p.rate
         FROM posted AS p
-        JOIN ledger.account AS d ON d.account_id = p.debit
-        JOIN ledger.account AS c ON c.account_id = p.credit
+        CROSS JOIN LATERAL (SELECT kind, owner, asset FROM ledger.account WHERE account_id = p.debit OFFSET 0) AS d
+        CROSS JOIN LATERAL (SELECT kind, owner FROM ledger.account WHERE account_id = p.credit OFFSET 0) AS c
     """
     return fetch(connection, query, POSTED, {"kind": kind, "entity": entity, **parameters})

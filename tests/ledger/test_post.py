@@ -109,6 +109,21 @@ def test_how_many_documents_are_made_at_once_changes_nothing(
     postgres.drop_database(f"at_once_{documents_at_once}")
 
 
+def test_accounts_are_the_same_whether_all_are_read_or_the_named_ones_looked_up(
+    warehouse_url: str, postgres: EmbeddedPostgres, migrated_template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = postgres.create_database("accounts_looked_up", template=migrated_template)
+    later = [_flow("d1"), _flow("d8", credit_owner="shop_new"), _flow("d9", debit_owner="", asset="GBP/4")]
+    for flows in (_many(40), later):
+        for entity in ("other", "house"):
+            whole = _post(warehouse_url, *flows, entity=entity)
+            with monkeypatch.context() as few:
+                few.setattr(ledger, "_ACCOUNTS_TO_READ_ALL", 0)
+                assert _post(looked_up, *flows, entity=entity) == whole
+    assert _all(looked_up) == _all(warehouse_url)
+    postgres.drop_database("accounts_looked_up")
+
+
 def test_what_postgresql_refuses_leaves_nothing_though_more_was_on_its_way(
     warehouse_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
