@@ -36,7 +36,7 @@ class S3Settings:
     connect_seconds: float = 10.0
     read_seconds: float = 60.0
     attempts: int = 4
-    bytes_max: int = 2 * 1024 * 1024 * 1024
+    bytes_max: int = 32 * 1024 * 1024 * 1024
     keys_max: int = 1_000_000
 
 

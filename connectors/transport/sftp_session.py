@@ -38,7 +38,7 @@ class SftpSettings:
     idle_seconds: float = 60.0
     keepalive_seconds: int = 30
     directory_entries_max: int = 100_000
-    bytes_max: int = 2 * 1024 * 1024 * 1024
+    bytes_max: int = 32 * 1024 * 1024 * 1024
 
 
 class SftpSession:

@@ -10,7 +10,8 @@ from lxml import etree
 
 from etl.core.errors import Retry, Stop
 
-BYTES_MAX = 1024 * 1024 * 1024
+# Memory does not grow with a document: this ends one that never does.
+BYTES_MAX = 32 * 1024 * 1024 * 1024
 _PIECE_BYTES = 64 * 1024
 _SHOWN_CHARACTERS = 200
 
