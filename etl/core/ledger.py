@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.core.accounts import are_few_of_all, named_accounts, new_accounts, read_accounts
 from etl.core.ahead import read_ahead
 from etl.core.binary_copy import Integers, Rows, copy_rows, rows_of
 from etl.core.engine import Engine
@@ -38,15 +39,6 @@ FLOW = pa.schema(
         pa.field("component", TEXT, nullable=False),
         pa.field("base_amount", pa.decimal128(20, 4)),
         pa.field("rate", pa.decimal128(18, 12)),
-    ]
-)
-ACCOUNT = pa.schema(
-    [
-        pa.field("account_id", pa.int64(), nullable=False),
-        pa.field("entity", TEXT, nullable=False),
-        pa.field("kind", TEXT, nullable=False),
-        pa.field("owner", TEXT, nullable=False),
-        pa.field("asset", TEXT, nullable=False),
     ]
 )
 ENTRY = pa.schema(
@@ -86,11 +78,8 @@ _ENGINE = Engine()
 _ACCOUNT = "ledger.account"
 _ENTRY = "ledger.journal_entry"
 _POSTING = "ledger.posting"
-_ACCOUNT_NUMBERS = "ledger.account_account_id_seq"
 _LAST_ENTRY = pa.schema([("document_id", TEXT), ("entry_no", pa.int32())])
 _LAST_NUMBER = pa.schema([("year", pa.int32()), ("number", pa.int64()), ("hash", TEXT)])
-# Where there are so many times as many accounts as pairs of them in some flows, those that are named are looked up.
-_ACCOUNTS_TO_READ_ALL = 8
 # The guard of closed periods looks at what a COPY wrote, which should not go through a file.
 _WORK_MEMORY = "64MB"
 # So many documents are numbered and hashed while PostgreSQL takes in the ones before.
@@ -120,8 +109,8 @@ class PostedCounts:
 class _BooksSoFar:
     """What the books hold before they are added to: closed periods, and the last entry of each year.
 
-    `accounts` are all of the entity, once they were read. Where there was no entry of the kind (`is_first`) a later
-    part has none, either, as a document is in one part.
+    `accounts` are all of the entity, once they were read: of a few of many those that are named are looked up. Where
+    there was no entry of the kind (`is_first`) a later part has none, either, as a document is in one part.
     """
 
     locked: frozenset[date]
@@ -205,15 +194,17 @@ def _post_part(
         coded = [aside.submit(ranked, flows[name]) for name in LANE]
         ordering = aside.submit(ranked_flows, flows)
         lane = ranked_lanes(flows, [column.result() for column in coded])
-        accounts = _accounts_of(connection, entity, lane, books)
-        new_accounts = _new_accounts(connection, entity, lane, accounts)
-        accounts = pa.concat_tables([accounts, new_accounts])
+        if books.accounts is None and not are_few_of_all(connection, lane.values.num_rows):
+            books.accounts = read_accounts(connection, entity)
+        known = named_accounts(connection, entity, lane.values) if books.accounts is None else books.accounts
+        new = new_accounts(connection, entity, lane.values, known)
+        accounts = pa.concat_tables([known, new])
         if books.accounts is not None:
             books.accounts = accounts
         numbered = aside.submit(_numbered_lanes, entity, lane, accounts)
         last_entries = _last_entries(connection, books, document_kind, flows["document_id"])
         made = one_after_another(
-            [(_ACCOUNT, rows_of(new_accounts))], _written(ordering, lane, numbered, last_entries, books, header)
+            [(_ACCOUNT, rows_of(new))], _written(ordering, lane, numbered, last_entries, books, header)
         )
         counts: Counter[str] = Counter()
         # The next entries and postings are made while PostgreSQL takes in the ones before, at first the new accounts.
@@ -284,13 +275,6 @@ def _said(chunk: Chunk, flows: RankedFlows, entries: pa.Table) -> pa.Table:
     return pa.table(parts, names=[*moved.column_names, *entry.column_names, "leg"])
 
 
-def read_accounts(connection: Connection, entity: str) -> pa.Table:
-    """Return the accounts of `entity`."""
-    return fetch(
-        connection, f"SELECT {', '.join(ACCOUNT.names)} FROM ledger.account WHERE entity = %s", ACCOUNT, (entity,)
-    )
-
-
 def booked_days(days: Iterable[date], locked: frozenset[date], closed_through: date | None = None) -> dict[date, date]:
     """Return the day each of `days` is booked on: itself, or the first day of the next month that is open.
 
@@ -306,58 +290,6 @@ def booked_days(days: Iterable[date], locked: frozenset[date], closed_through: d
             found = month = next_month(month)
         booked[day] = found
     return booked
-
-
-def _accounts_of(connection: Connection, entity: str, lane: Ranked, books: _BooksSoFar) -> pa.Table:
-    """Return accounts of the entity, among them all that lanes name and that exist.
-
-    A few of many are looked up. Else all are read, and kept for the documents that come next.
-    """
-    if books.accounts is None:
-        (highest,) = connection.execute("SELECT coalesce(max(account_id), 0) FROM ledger.account").fetchone() or (0,)
-        if lane.values.num_rows * _ACCOUNTS_TO_READ_ALL < int(str(highest)):
-            return _named_accounts(connection, entity, lane)
-        books.accounts = read_accounts(connection, entity)
-    return books.accounts
-
-
-def _named_accounts(connection: Connection, entity: str, lane: Ranked) -> pa.Table:
-    """Return the accounts that lanes name, as far as they exist."""
-    named = _ENGINE.run("ledger/new_account", {"lane": lane.values, "account": ACCOUNT.empty_table()})
-    query = f"""
-        SELECT {", ".join(f"a.{name}" for name in ACCOUNT.names)}
-        FROM unnest(%(kind)s::text[], %(owner)s::text[], %(asset)s::text[]) AS n (kind, owner, asset)
-        CROSS JOIN LATERAL (
-            SELECT *
-            FROM ledger.account
-            WHERE entity = %(entity)s AND kind = n.kind AND owner = n.owner AND asset = n.asset
-            OFFSET 0
-        ) AS a
-    """
-    # OFFSET 0 has each of them looked up.
-    with by_index(connection):
-        return fetch(connection, query, ACCOUNT, {"entity": entity, **named.to_pydict()})
-
-
-def _new_accounts(connection: Connection, entity: str, lane: Ranked, accounts: pa.Table) -> pa.Table:
-    """Return the accounts that lanes name and that are not among `accounts`, with numbers of their own.
-
-    They are numbered here and not by the COPY, so as not to have to be read back.
-    """
-    missing = _ENGINE.run("ledger/new_account", {"lane": lane.values, "account": accounts})
-    first = _first_of_account_numbers(connection, missing.num_rows) if missing.num_rows else 0
-    columns = {name: missing[name] for name in missing.column_names}
-    columns["account_id"] = pa.array(np.arange(first, first + missing.num_rows))
-    return _with_constants(columns, ACCOUNT, {"entity": entity}, missing.num_rows)
-
-
-def _first_of_account_numbers(connection: Connection, count: int) -> int:
-    """Take `count` numbers for accounts, one after the other, and return the first; waits for others who do so."""
-    lock(connection, _ACCOUNT_NUMBERS)
-    row = connection.execute(
-        f"SELECT setval('{_ACCOUNT_NUMBERS}', nextval('{_ACCOUNT_NUMBERS}') + %s)", (count - 1,)
-    ).fetchone()
-    return int(str((row or (0,))[0])) - count + 1
 
 
 def _numbered_lanes(entity: str, lane: Ranked, accounts: pa.Table) -> tuple[Integers, Integers]:

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from etl.core.accounts import read_accounts
 from etl.core.engine import Relation, SqlEngine
 from etl.core.hash_chain import LINK, chain_of_books
 from etl.core.journal_text import account_labels
-from etl.core.ledger import ENTRY, POSTING, read_accounts
+from etl.core.ledger import ENTRY, POSTING
 from etl.core.schemas import TEXT
 from etl.core.warehouse import Connection, fetch
 

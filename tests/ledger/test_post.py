@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.core import ledger
+from etl.core import accounts, ledger
+from etl.core.accounts import ACCOUNT, read_accounts
 from etl.core.embedded import EmbeddedPostgres
 from etl.core.engine import Engine
 from etl.core.errors import Stop
 from etl.core.hash_chain import LINK, chain_of_books
 from etl.core.journal_text import account_labels
-from etl.core.ledger import ACCOUNT, ENTRY, FLOW, POSTING, PostedCounts, booked_days, post, read_accounts
+from etl.core.ledger import ENTRY, FLOW, POSTING, PostedCounts, booked_days, post
 from etl.core.warehouse import Warehouse, fetch
 
 POSTED_AT = datetime.fromisoformat("2026-03-01T12:00")
@@ -118,7 +119,7 @@ def test_accounts_are_the_same_whether_all_are_read_or_the_named_ones_looked_up(
         for entity in ("other", "house"):
             whole = _post(warehouse_url, *flows, entity=entity)
             with monkeypatch.context() as few:
-                few.setattr(ledger, "_ACCOUNTS_TO_READ_ALL", 0)
+                few.setattr(accounts, "_FEW_SHARE", 0)
                 assert _post(looked_up, *flows, entity=entity) == whole
     assert _all(looked_up) == _all(warehouse_url)
     postgres.drop_database("accounts_looked_up")

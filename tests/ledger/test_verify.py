@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.accrue import accrue
+from etl.core.accounts import read_accounts
 from etl.core.context import Context
 from etl.core.hash_chain import chain_of_books
 from etl.core.journal_text import account_labels
-from etl.core.ledger import ENTRY, POSTING, read_accounts
+from etl.core.ledger import ENTRY, POSTING
 from etl.core.stored_books import StoredBooks, stored_books
 from etl.core.warehouse import fetch
 from etl.verify import Check, EntryHash, last_entries, verify
