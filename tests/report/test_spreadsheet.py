@@ -6,10 +6,10 @@ import zipfile
 from datetime import date, datetime
 from pathlib import Path
 
-import openpyxl  # type: ignore[import-untyped]  # it ships no types
+import openpyxl
 import pytest
-from openpyxl.workbook import Workbook  # type: ignore[import-untyped]  # it ships no types
-from openpyxl.worksheet.worksheet import Worksheet  # type: ignore[import-untyped]  # it ships no types
+from openpyxl.workbook import Workbook
+from openpyxl.worksheet.worksheet import Worksheet
 
 from etl.report import report
 from tests.report.books import NOW, Books, commission, context
